@@ -1,0 +1,1 @@
+//! Choosing the point of S(x) at which to differentiate.

@@ -1,0 +1,62 @@
+//! What every algorithm is: immutable settings, a state of its own, one step.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    certificate::Certificate,
+    error::{ConfigError, OracleResult},
+    oracles::Oracles,
+    problem::Problem,
+    run::Status,
+};
+
+/// Which hyper-objective an algorithm descends when S(x) is not one point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HyperObjective {
+    /// F(x) = min of f over S(x).
+    Optimistic,
+    /// F(x) = max of f over S(x).
+    Pessimistic,
+    /// f at the point of S(x) that the algorithm's own lower iteration arrives at.
+    Selected,
+    /// The minimum over y of f + λ(g − min g), within O(1/λ) of the optimistic one.
+    Penalised,
+}
+
+/// What a solver knows after one step, at no extra oracle call.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct StepInfo {
+    /// Hyper-objective at the iterate that the step started from, if known.
+    pub value: Option<f64>,
+    /// The solver's own measure of stationarity (norm of the hypergradient or of the prox-gradient).
+    pub stationarity: f64,
+    /// What the hypergradient of this step is worth, if the solver certifies.
+    pub certificate: Option<Certificate>,
+    /// The run ends here, for this reason.
+    pub end: Option<Status>,
+    /// Named numbers for the trace.
+    pub extras: Vec<(String, f64)>,
+}
+
+/// A solver's own state: everything needed to go on exactly where it stopped.
+pub trait State<X, Y>: Serialize + DeserializeOwned {
+    /// The current upper and lower iterate.
+    fn iterate(&self) -> (&X, &Y);
+}
+
+/// An algorithm. `self` holds hyper-parameters only and never changes.
+pub trait Solver<P: Problem> {
+    /// What one step changes.
+    type State: State<P::X, P::Y>;
+    /// Name in configuration files, traces and checkpoints.
+    const NAME: &'static str;
+    /// Which hyper-objective it descends.
+    fn target(&self) -> HyperObjective;
+    /// Checks every setting; called before the first oracle call.
+    fn validate(&self) -> Result<(), ConfigError>;
+    /// The state at the start.
+    fn init(&self, oracles: &Oracles<P>, x: P::X, y: P::Y, seed: u64) -> OracleResult<Self::State>;
+    /// One upper step.
+    fn step(&self, oracles: &Oracles<P>, state: &mut Self::State) -> OracleResult<StepInfo>;
+}
