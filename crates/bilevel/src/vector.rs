@@ -27,6 +27,11 @@ pub trait Vector: Clone + std::fmt::Debug + Serialize + DeserializeOwned {
     #[must_use]
     fn with_coordinates(&self, coordinates: &[f64]) -> Self;
 
+    /// Relative spacing of the stored numbers: 2^-52 for f64 (the default), 2^-23 for f32. Steps of differences
+    /// and floors of tolerances derive from it.
+    fn resolution(&self) -> f64 {
+        f64::EPSILON
+    }
     /// Euclidean norm.
     fn norm(&self) -> f64 {
         self.dot(self).sqrt()
