@@ -88,4 +88,16 @@ pub enum CheckpointError {
         /// What was asked for.
         expected: String,
     },
+    /// The state holds something that JSON cannot, a number that is not finite above all; nothing was written.
+    #[error(
+        "checkpoint {path} of step {step} cannot hold the solver's state: {detail}; a state must keep finite numbers and use an option for what is not known"
+    )]
+    Unfaithful {
+        /// The file.
+        path: PathBuf,
+        /// Steps done.
+        step: u64,
+        /// What did not read back.
+        detail: String,
+    },
 }

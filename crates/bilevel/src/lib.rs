@@ -18,6 +18,6 @@ pub mod vector;
 pub use error::{CheckpointError, ConfigError, OracleError, OracleResult};
 pub use oracles::{OracleCounts, Oracles, Tally};
 pub use problem::{Objective, Problem, Sample, SecondOrder, SecondOrderCost};
-pub use run::Status;
+pub use run::{Budget, Checkpoint, Event, Observer, Report, Run, RunError, Status, Trace};
 pub use solvers::{HyperObjective, Solver, State, StepInfo};
 pub use vector::{Dense, Vector};
