@@ -9,6 +9,7 @@ pub mod error;
 pub mod linear;
 pub mod oracles;
 pub mod problem;
+pub mod problems;
 pub mod rng;
 pub mod run;
 pub mod selection;

@@ -1,0 +1,20 @@
+//! The zoo: problems with a closed-form hyper-objective, for tests, benches and the command's `solve`.
+//!
+//! One file per problem, with its formula, domain and known answer on top; all of them behind one type, [`Zoo`].
+
+mod algebra;
+mod combinators;
+mod formulas;
+mod shell;
+mod zoo;
+
+pub mod circle;
+pub mod curved_graph;
+pub mod least_squares;
+pub mod reference;
+pub mod sphere;
+pub mod torus;
+
+pub use combinators::Anchored;
+pub use formulas::{Branch, Formulas, KnownAnswer};
+pub use zoo::{Lower, Upper, Zoo};
