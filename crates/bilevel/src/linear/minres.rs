@@ -372,7 +372,7 @@ mod tests {
             let mut gradients = Vec::new();
             for kernel in [0.0, 1.0] {
                 let rhs = T3Large::rhs().plus(kernel, &T3Large::kernel_vector());
-                let answer = two_solve(&minres, &mut |v| Ok(system.product(v)), &rhs).unwrap();
+                let answer = two_solve(&minres, &mut |v: &Vec<f64>| Ok(system.product(v)), &rhs).unwrap();
                 assert_eq!(answer.status, LinearStatus::Solved);
                 let ratio = answer.products as f64 / f64::from(products);
                 assert!((0.8..=1.2).contains(&ratio), "κ {kappa}, tol {tolerance}: {}", answer.products);
@@ -396,7 +396,8 @@ mod tests {
             let system = T3Large::new(kappa);
             let rhs = T3Large::rhs().plus(1.0, &T3Large::kernel_vector());
             let minres = Minres { tolerance, ..Minres::default() };
-            let answer = minres.solve(&mut |v| Ok(system.product(v)), &rhs, &rhs.zeros_like()).unwrap();
+            let answer =
+                minres.solve(&mut |v: &Vec<f64>| Ok(system.product(v)), &rhs, &rhs.zeros_like()).unwrap();
             assert_eq!(answer.status, LinearStatus::Inconsistent);
             // relative error at most κ × the relative residual, tolerance × ‖T‖_F, ‖T‖_F ≤ √iterations
             let bound = kappa * tolerance * (answer.iterations as f64).sqrt();
@@ -462,7 +463,8 @@ mod tests {
         let system = T3Large::new(1e4);
         let rhs = T3Large::rhs();
         let minres = Minres { max_iterations: 20, ..Minres::default() };
-        let answer = minres.solve(&mut |v| Ok(system.product(v)), &rhs, &rhs.zeros_like()).unwrap();
+        let answer =
+            minres.solve(&mut |v: &Vec<f64>| Ok(system.product(v)), &rhs, &rhs.zeros_like()).unwrap();
         assert_eq!((answer.status, answer.iterations), (LinearStatus::OutOfIterations, 20));
         assert_eq!(answer.products, 22);
     }
