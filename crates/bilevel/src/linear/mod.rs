@@ -3,25 +3,16 @@
 //! | solver | operator | right-hand side | choose it when |
 //! |---|---|---|---|
 //! | [`cg::Cg`] | positive definite | any | the Hessian is damped, H + γI |
-//! | [`minres::Minres`] | symmetric, may be singular or indefinite | in the range (or least squares) | the default without factorisation, through [`pseudoinverse::two_solve`] |
+//! | [`minres::Minres`] | symmetric, may be singular or indefinite | in the range (or least squares) | the default without factorisation |
 //! | [`lsmr::Lsmr`] | symmetric, any | any; least squares | far from S(x), or a part of the right-hand side outside the range |
 //! | [`neumann::Neumann`] | positive semidefinite, norm known | in the range | a baseline only |
 //! | [`dense::Spectrum`] | symmetric, dimension up to about 2,000 | any; least squares | exact rank, kernel and pseudoinverse are wanted |
 
 pub mod dense;
-pub mod minres;
-pub mod pseudoinverse;
-mod tridiagonal;
-
-#[cfg(test)]
-mod test_systems;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    error::{ConfigError, OracleError, OracleResult},
-    vector::Vector,
-};
+use crate::error::OracleResult;
 
 /// A symmetric operator as its product with a vector.
 pub type Apply<'a, V> = &'a mut dyn FnMut(&V) -> OracleResult<V>;
@@ -65,33 +56,4 @@ pub struct LinearSolution<V> {
 pub trait LinearSolver<V> {
     /// Solves from the starting guess. Fails only when the operator fails; every mathematical end is a status.
     fn solve(&self, apply: Apply<V>, rhs: &V, guess: &V) -> OracleResult<LinearSolution<V>>;
-}
-
-/// The product, when it is finite.
-fn checked_product<V: Vector>(apply: Apply<V>, v: &V) -> OracleResult<V> {
-    let product = apply(v)?;
-    if product.is_finite() {
-        Ok(product)
-    } else {
-        Err(OracleError::NonFinite { oracle: "the linear operator" })
-    }
-}
-
-/// The norm, when it is finite.
-fn checked_norm<V: Vector>(v: &V) -> OracleResult<f64> {
-    let norm = v.norm();
-    if norm.is_finite() { Ok(norm) } else { Err(OracleError::NonFinite { oracle: "the linear system" }) }
-}
-
-fn require_tolerance(tolerance: f64) -> Result<(), ConfigError> {
-    ConfigError::require(
-        (1e-15..1.0).contains(&tolerance),
-        "tolerance",
-        tolerance,
-        "a relative residual lies between 1e-15, the rounding of f64, and 1; 1e-10 is usual",
-    )
-}
-
-fn require_max_iterations(max_iterations: u64) -> Result<(), ConfigError> {
-    ConfigError::require(max_iterations >= 1, "max-iterations", max_iterations, "give at least 1")
 }

@@ -1,0 +1,212 @@
+//! The recipe of a solve: a TOML file, with the command line's options on top.
+
+use std::{
+    collections::HashSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Result, anyhow};
+use bilevel::Budget;
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use crate::exit::usage;
+
+/// Steps of a run for which no budget was given.
+const DEFAULT_STEPS: u64 = 1_000;
+
+/// Everything that decides the numbers of a solve, and where they go.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// What to solve.
+    pub problem: ProblemSpec,
+    /// How: the solver's name and its settings.
+    #[serde(default)]
+    pub solver: Table,
+    /// How much may be spent.
+    #[serde(default = "default_budget")]
+    pub budget: Budget,
+    /// Seed, result folder, checkpoints.
+    #[serde(default)]
+    pub run: RunSpec,
+}
+
+/// `[problem]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProblemSpec {
+    /// Its name, one of `bilevel list problems`.
+    pub name: String,
+    /// Upper start; the problem's own when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub x: Option<Vec<f64>>,
+    /// Lower start; the problem's own for the seed when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub y: Option<Vec<f64>>,
+}
+
+/// `[run]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RunSpec {
+    /// Seed of every random number of the run.
+    pub seed: u64,
+    /// Result folder; `runs/<name of the recipe or problem>` when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub out: Option<PathBuf>,
+    /// A checkpoint is written every so many steps.
+    pub checkpoint_every: u64,
+}
+
+impl Default for RunSpec {
+    fn default() -> Self {
+        Self { seed: 0, out: None, checkpoint_every: 10 }
+    }
+}
+
+fn default_budget() -> Budget {
+    Budget::steps(DEFAULT_STEPS)
+}
+
+/// What kind of recipe a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A dense problem: it has a table `[problem]`.
+    Solve,
+    /// Data sources: it has a list `[[source]]`.
+    Reweight,
+}
+
+/// The text of a recipe file.
+pub fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).map_err(|error| {
+        anyhow!("recipe {}: {error}; check the path, or write one with `bilevel init`", path.display())
+    })
+}
+
+/// Tells the two kinds apart, without judging the rest.
+pub fn kind(path: &Path, text: &str) -> Result<Kind> {
+    let table: Table = text.parse().map_err(|error| explain(&error, path, text))?;
+    match (table.contains_key("problem"), table.contains_key("source")) {
+        (true, false) => Ok(Kind::Solve),
+        (false, true) => Ok(Kind::Reweight),
+        _ => Err(usage(format!(
+            "recipe {}: it must have either a table [problem] (for `solve`) or tables [[source]] (for `reweight`); `bilevel init` writes examples of both",
+            path.display()
+        ))),
+    }
+}
+
+/// Settings of the command line: a dotted key of the recipe and its value.
+pub type Overrides = Vec<(String, Value)>;
+
+impl Recipe {
+    /// Reads a recipe of this text (of a file, for messages), with these settings on top.
+    pub fn parse(path: &Path, text: &str, overrides: &Overrides) -> Result<Self> {
+        if overrides.is_empty() {
+            return toml::from_str(text).map_err(|error| explain(&error, path, text));
+        }
+        let mut table: Table = text.parse().map_err(|error| explain(&error, path, text))?;
+        for (key, value) in overrides {
+            set(&mut table, key, value.clone())?;
+        }
+        // The merged text has lines of its own, which nobody has seen: messages name the key alone.
+        let merged = table.to_string();
+        toml::from_str(&merged).map_err(|error| explain(&error, path, text))
+    }
+
+    /// The recipe as a file that gives the same run.
+    pub fn to_toml(&self) -> Result<String> {
+        Ok(toml::to_string(self)?)
+    }
+}
+
+/// Sets `a.b.c` to a value, making tables on the way.
+fn set(table: &mut Table, key: &str, value: Value) -> Result<()> {
+    match key.split_once('.') {
+        None => {
+            table.insert(key.into(), value);
+            Ok(())
+        }
+        Some((first, rest)) => {
+            let inner = table.entry(first).or_insert_with(|| Value::Table(Table::new()));
+            let inner = inner.as_table_mut().ok_or_else(|| usage(format!("`{first}` is not a table")))?;
+            set(inner, rest, value)
+        }
+    }
+}
+
+/// `key=value` of `--set`, the value as in TOML; what is no TOML value is a string.
+pub fn parse_setting(text: &str) -> Result<(String, Value), String> {
+    let (key, value) =
+        text.split_once('=').ok_or("give a setting as KEY=VALUE, for instance solver.tol_grad=1e-8")?;
+    let (key, value) = (key.trim(), value.trim());
+    let parsed = format!("v = {value}").parse::<Table>().ok().and_then(|mut table| table.remove("v"));
+    Ok((key.into(), parsed.unwrap_or_else(|| Value::String(value.into()))))
+}
+
+/// What is wrong with a recipe, with file, line and value, and for an unknown key the nearest one that is known.
+pub fn explain(error: &toml::de::Error, path: &Path, text: &str) -> anyhow::Error {
+    let message = error.message().replace('\n', " ");
+    let names: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    let is_unknown = message.starts_with("unknown field") || message.starts_with("unknown variant");
+    let place = match (is_unknown.then(|| names.first()).flatten(), error.span()) {
+        // The span of an error inside a merged text is of no use; the word itself is where it is written.
+        (Some(unknown), _) => line_of(text, unknown),
+        (None, Some(span)) => text.get(..span.start).map(|before| before.matches('\n').count() + 1),
+        (None, None) => None,
+    };
+    let place = place.map_or_else(String::new, |line| {
+        let shown = text.lines().nth(line - 1).unwrap_or_default().trim();
+        format!(", line {line} (`{shown}`)")
+    });
+    let detail = match names.as_slice() {
+        [unknown, known @ ..] if is_unknown && !known.is_empty() => {
+            let what = if message.starts_with("unknown field") { "key" } else { "word" };
+            format!(
+                "unknown {what} `{unknown}`; did you mean `{}`? Known here: {}",
+                nearest(unknown, known),
+                known.join(", ")
+            )
+        }
+        _ => message.clone(),
+    };
+    usage(format!("recipe {}{place}: {detail}", path.display()))
+}
+
+/// Number of the first line with this word, from 1.
+fn line_of(text: &str, word: &str) -> Option<usize> {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+    text.lines()
+        .position(|line| line.split('#').next().unwrap_or_default().split(|c| !is_part(c)).any(|w| w == word))
+        .map(|index| index + 1)
+}
+
+/// The candidate that is reached with the fewest changes of a letter.
+pub fn nearest<'a>(word: &str, candidates: &[&'a str]) -> &'a str {
+    candidates.iter().copied().min_by_key(|candidate| changes(word, candidate)).unwrap_or_default()
+}
+
+/// Levenshtein distance, row by row.
+fn changes(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, letter) in a.chars().enumerate() {
+        let mut previous = vec![i + 1];
+        for j in 0..b.len() {
+            let replaced = row[j] + usize::from(letter != b[j]);
+            previous.push(replaced.min(row[j + 1] + 1).min(previous[j] + 1));
+        }
+        row = previous;
+    }
+    row[b.len()]
+}
+
+/// `names` without the doubles, sorted: for messages.
+pub fn sorted<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut names: Vec<&str> = names.into_iter().collect::<HashSet<_>>().into_iter().collect();
+    names.sort_unstable();
+    names
+}

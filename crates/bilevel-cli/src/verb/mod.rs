@@ -1,0 +1,25 @@
+//! The verbs, one file each.
+
+mod completions;
+mod init;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+use crate::{exit::Exit, output::Output};
+
+/// What the command can do.
+#[derive(Subcommand)]
+pub enum Verb {
+    Init(init::Init),
+    Completions(completions::Completions),
+}
+
+impl Verb {
+    pub fn run(self, output: &Output) -> Result<Exit> {
+        match self {
+            Self::Init(verb) => verb.run(output),
+            Self::Completions(verb) => verb.run(),
+        }
+    }
+}
