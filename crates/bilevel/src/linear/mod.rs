@@ -3,16 +3,31 @@
 //! | solver | operator | right-hand side | choose it when |
 //! |---|---|---|---|
 //! | [`cg::Cg`] | positive definite | any | the Hessian is damped, H + γI |
-//! | [`minres::Minres`] | symmetric, may be singular or indefinite | in the range (or least squares) | the default without factorisation |
+//! | [`minres::Minres`] | symmetric, may be singular or indefinite | in the range (or least squares) | the default without factorisation, through [`pseudoinverse::two_solve`] |
 //! | [`lsmr::Lsmr`] | symmetric, any | any; least squares | far from S(x), or a part of the right-hand side outside the range |
 //! | [`neumann::Neumann`] | positive semidefinite, norm known | in the range | a baseline only |
 //! | [`dense::Spectrum`] | symmetric, dimension up to about 2,000 | any; least squares | exact rank, kernel and pseudoinverse are wanted |
 
+mod any;
+pub mod cg;
 pub mod dense;
+pub mod lsmr;
+pub mod minres;
+pub mod neumann;
+pub mod pseudoinverse;
+mod tridiagonal;
+
+#[cfg(test)]
+mod test_systems;
+
+pub use any::AnyLinear;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::OracleResult;
+use crate::{
+    error::{ConfigError, OracleError, OracleResult},
+    vector::Vector,
+};
 
 /// A symmetric operator as its product with a vector.
 pub type Apply<'a, V> = &'a mut dyn FnMut(&V) -> OracleResult<V>;
@@ -20,7 +35,7 @@ pub type Apply<'a, V> = &'a mut dyn FnMut(&V) -> OracleResult<V>;
 /// How a linear solve ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LinearStatus {
-    /// The residual, or for least squares the normal residual, is below the tolerance.
+    /// The residual, or with a damping the normal residual, is below the tolerance.
     Solved,
     /// The right-hand side has a part outside the range; the solution is the least-squares one as far as the solver
     /// supports it (CG does not: its solution is the last iterate before the breakdown).
@@ -38,7 +53,8 @@ pub struct LinearSolution<V> {
     pub solution: V,
     /// |A v − b|.
     pub residual: f64,
-    /// |A (A v − b)|, zero at a least-squares solution.
+    /// |A (A v − b)|, zero at a least-squares solution; with a damping γ, |A (A v − b) + γ² v|. Measured, except that CG
+    /// gives the bound ‖A‖·|A v − b| with its estimate of ‖A‖.
     pub normal_residual: f64,
     /// Products with the operator.
     pub products: u64,
@@ -52,8 +68,76 @@ pub struct LinearSolution<V> {
     pub status: LinearStatus,
 }
 
+impl<V: Vector> LinearSolution<V> {
+    /// The guess as an answer, and b − A·guess; the product is saved when the guess is zero.
+    fn at_guess(apply: Apply<V>, rhs: &V, guess: &V) -> OracleResult<(Self, V)> {
+        let mut answer = Self {
+            solution: guess.clone(),
+            residual: checked_norm(rhs)?,
+            normal_residual: 0.0,
+            products: 0,
+            iterations: 0,
+            operator_norm: None,
+            smallest_ritz: None,
+            status: LinearStatus::Solved,
+        };
+        let mut residual = rhs.clone();
+        if checked_norm(guess)? > 0.0 {
+            residual.axpy(-1.0, &checked_product(apply, guess)?);
+            answer.products += 1;
+            answer.residual = checked_norm(&residual)?;
+        }
+        Ok((answer, residual))
+    }
+
+    /// Measures the residual, for one product, and returns b − A·solution.
+    fn measure_residual(&mut self, apply: Apply<V>, rhs: &V) -> OracleResult<V> {
+        let residual = rhs.plus(-1.0, &checked_product(apply, &self.solution)?);
+        self.residual = residual.norm();
+        self.products += 1;
+        Ok(residual)
+    }
+
+    /// Measures both residuals, for two products, and returns b − A·solution.
+    fn measure(&mut self, apply: Apply<V>, rhs: &V) -> OracleResult<V> {
+        let residual = self.measure_residual(apply, rhs)?;
+        self.normal_residual = checked_product(apply, &residual)?.norm();
+        self.products += 1;
+        Ok(residual)
+    }
+}
+
 /// A solver of A v = b with a symmetric operator A.
 pub trait LinearSolver<V> {
     /// Solves from the starting guess. Fails only when the operator fails; every mathematical end is a status.
     fn solve(&self, apply: Apply<V>, rhs: &V, guess: &V) -> OracleResult<LinearSolution<V>>;
+}
+
+/// The product, when it is finite.
+fn checked_product<V: Vector>(apply: Apply<V>, v: &V) -> OracleResult<V> {
+    let product = apply(v)?;
+    if product.is_finite() {
+        Ok(product)
+    } else {
+        Err(OracleError::NonFinite { oracle: "the linear operator" })
+    }
+}
+
+/// The norm, when it is finite.
+fn checked_norm<V: Vector>(v: &V) -> OracleResult<f64> {
+    let norm = v.norm();
+    if norm.is_finite() { Ok(norm) } else { Err(OracleError::NonFinite { oracle: "the linear system" }) }
+}
+
+fn require_tolerance(tolerance: f64) -> Result<(), ConfigError> {
+    ConfigError::require(
+        (1e-15..1.0).contains(&tolerance),
+        "tolerance",
+        tolerance,
+        "a relative residual lies between 1e-15, the rounding of f64, and 1; 1e-10 is usual",
+    )
+}
+
+fn require_max_iterations(max_iterations: u64) -> Result<(), ConfigError> {
+    ConfigError::require(max_iterations >= 1, "max-iterations", max_iterations, "give at least 1")
 }
