@@ -1,3 +1,12 @@
 //! Which data sources should a language model be tuned on: learned source weights by bilevel optimisation.
 
 pub mod demo;
+pub mod error;
+pub mod progress;
+pub mod recipe;
+pub mod result;
+
+pub use error::{DataError, ReweightError};
+pub use progress::{Progress, ProgressEvent, Silent};
+pub use recipe::{Method, Recipe};
+pub use result::{RunResult, TraceRow};

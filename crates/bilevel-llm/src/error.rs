@@ -1,0 +1,130 @@
+//! What can go wrong in a reweighting run, with the place and the remedy.
+
+use std::path::PathBuf;
+
+use bilevel::{CheckpointError, ConfigError, OracleError};
+
+/// A reweighting run could not be set up, or could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ReweightError {
+    /// A field of the recipe is out of its range, unknown, or missing.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A data file is not what the recipe says.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A checkpoint could not be written or read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A product with the Gauss–Newton matrix failed.
+    #[error(transparent)]
+    Oracle(#[from] OracleError),
+    /// The file system refused.
+    #[error("{path}: {source}; check that the folder exists, is writable and has room")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A loss became NaN or infinite.
+    #[error(
+        "the loss on source {name} is not finite in step {step} of {method}, seed {seed}; lower train.lr, set train.clip, or look at the data of that source"
+    )]
+    NonFinite {
+        /// The source, or `validation`, or `test`.
+        name: String,
+        /// Step, from 1.
+        step: u64,
+        /// The method that was running.
+        method: String,
+        /// Its seed.
+        seed: u64,
+    },
+    /// The tokenizer could not be read, trained, or written.
+    #[error("tokenizer: {detail}; {remedy}")]
+    Tokenizer {
+        /// What failed.
+        detail: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// The run was interrupted from outside; a checkpoint is written.
+    #[error("interrupted; the run is saved in {out} and `bilevel resume {out}` goes on from there")]
+    Interrupted {
+        /// The result folder.
+        out: PathBuf,
+    },
+}
+
+impl ReweightError {
+    /// Wraps a refusal of the file system.
+    pub fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        Self::Io { path: path.into(), source }
+    }
+}
+
+/// A data file is not what the recipe says.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// The file is missing or cannot be read.
+    #[error("{path}: {source}; check the path (relative paths start at run.data, or at the recipe's folder)")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A record is not JSON.
+    #[error("{path}, line {line}: broken JSON ({detail}); mend or delete the line")]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: u64,
+        /// What the parser said.
+        detail: String,
+    },
+    /// A record lacks a field, or has another type there.
+    #[error(
+        "{path}, {place}: no text in field `{field}`; the record has {found}. Set prompt and response, messages, or text of this source to the names that the file uses"
+    )]
+    MissingField {
+        /// The file.
+        path: PathBuf,
+        /// `line 12` of JSONL, `record 12` of a JSON list.
+        place: String,
+        /// The field that was looked for.
+        field: String,
+        /// The fields that the record has.
+        found: String,
+    },
+    /// A line is not UTF-8.
+    #[error("{path}, line {line}: not UTF-8 (byte {byte} of the line); convert the file to UTF-8")]
+    NotUtf8 {
+        /// The file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: u64,
+        /// Position of the first bad byte in the line, from 1.
+        byte: usize,
+    },
+    /// A line is longer than is read.
+    #[error("{path}, line {line}: longer than the limit of {limit} bytes; split the record")]
+    LineTooLong {
+        /// The file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: u64,
+        /// The limit.
+        limit: usize,
+    },
+    /// Nothing to train on.
+    #[error("source {name} is empty: {detail}; give it data or delete it from the recipe")]
+    Empty {
+        /// The source's name.
+        name: String,
+        /// Which files were read and how many records they have.
+        detail: String,
+    },
+}

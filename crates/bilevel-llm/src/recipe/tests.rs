@@ -1,0 +1,95 @@
+use super::*;
+
+const SMALL: &str = r#"
+[run]
+budget = 1000
+[[source]]
+name = "a"
+path = "a.jsonl"
+prompt = "question"
+response = "answer"
+[[source]]
+name = "b"
+path = ["b1.txt", "b2.txt"]
+[validation]
+path = "v.jsonl"
+take = 10
+[test]
+path = "t.jsonl"
+skip = 10
+"#;
+
+fn refused(text: &str) -> String {
+    Recipe::parse(text, Path::new("data")).unwrap_err().to_string()
+}
+
+#[test]
+fn a_small_recipe_gets_the_defaults_and_its_paths() {
+    let recipe = Recipe::parse(SMALL, Path::new("data")).unwrap();
+    assert_eq!(recipe.run.seeds, [1, 2, 3]);
+    assert_eq!(recipe.sources[0].data.path.as_slice(), [PathBuf::from("data/a.jsonl")]);
+    assert_eq!(recipe.sources[1].data.path.as_slice().len(), 2);
+    assert_eq!(recipe.reweight.damping, Damping::Horizon);
+    assert_eq!(recipe.validation.take, Some(10));
+}
+
+#[test]
+fn a_recipe_survives_its_own_toml() {
+    let mut recipe = Recipe::parse(SMALL, Path::new("")).unwrap();
+    recipe.reweight.damping = Damping::Fixed(0.5);
+    recipe.reweight.initial = Some([("a".to_owned(), 0.25), ("b".to_owned(), 0.75)].into());
+    recipe.tokenizer = TokenizerSpec::Bpe { vocabulary: 300 };
+    assert_eq!(Recipe::parse(&recipe.to_toml(), Path::new("")).unwrap(), recipe);
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_nearest_match_and_line() {
+    let message = refused(&SMALL.replace("budget = 1000", "budget = 1000\n[train]\nweigt_decay = 0.1"));
+    assert!(message.contains("line 5") && message.contains("did you mean `weight_decay`"), "{message}");
+    let message = refused(&SMALL.replace("prompt =", "promt ="));
+    assert!(message.contains("did you mean `prompt`"), "{message}");
+    let message = refused(&SMALL.replace("budget = 1000", "budget = 1000\n[reweight]\nmethods = [\"hgms\"]"));
+    assert!(message.contains("did you mean `hg-ms`"), "{message}");
+}
+
+#[test]
+fn values_out_of_range_name_field_value_and_remedy() {
+    for (from, to, parts) in [
+        ("budget = 1000", "budget = -5", vec!["line 3", "budget = -5"]),
+        ("budget = 1000", "budget = 0", vec!["run.budget = 0", "positive"]),
+        ("budget = 1000", "budget = 10\nseeds = [1, 1]", vec!["run.seeds = [1, 1]", "once"]),
+        ("budget = 1000", "budget = 10\n[train]\nlr = -1.0", vec!["train.lr = -1", "positive"]),
+        (
+            "budget = 1000",
+            "budget = 10\n[reweight]\ninitial = { a = 0.5, b = 0.6 }",
+            vec!["reweight.initial", "1.1", "sum to 1"],
+        ),
+        (
+            "budget = 1000",
+            "budget = 10\n[reweight]\ninitial = { a = 1.5, b = -0.5 }",
+            vec!["reweight.initial.a = 1.5", "simplex"],
+        ),
+        ("budget = 1000", "budget = 10\n[reweight]\ncap = 0.1", vec!["reweight.cap = 0.1", "1/K"]),
+        (
+            "budget = 1000",
+            "budget = 10\n[reweight]\ndamping = -1.0",
+            vec!["reweight.damping = -1", "horizon"],
+        ),
+        ("budget = 1000", "budget = 10\n[model]\nwidth = 30\nheads = 4", vec!["model.heads = 4", "30"]),
+        ("name = \"b\"", "name = \"a\"", vec!["source.name = a", "own name"]),
+        ("response = \"answer\"", "", vec!["source.a.response", "go together"]),
+    ] {
+        let message = refused(&SMALL.replace(from, to));
+        for part in parts {
+            assert!(message.contains(part), "`{part}` not in: {message}");
+        }
+    }
+}
+
+#[test]
+fn the_grid_is_refused_for_four_sources() {
+    let more = "[[source]]\nname = \"c\"\npath = \"c\"\n[[source]]\nname = \"d\"\npath = \"d\"\n[validation]";
+    let text = SMALL.replace("[validation]", more) + "[reweight]\nmethods = [\"grid\"]\n";
+    let message = refused(&text);
+    assert!(message.contains("at most 3 sources, this recipe has 4"), "{message}");
+}
