@@ -199,9 +199,170 @@ fn short(values: &[f64]) -> String {
     format!("({}{})", shown.join(", "), if values.len() > 6 { ", …" } else { "" })
 }
 
-/// The certificate of one hypergradient.
+impl Finding {
+    /// Whether the hypergradient must not be trusted: rows 1 to 8 and 12 of the certificate.
+    pub fn is_fatal(&self) -> bool {
+        self.severity() < FIRST_INFORMATION
+    }
+    /// Rank of seriousness, 0 the most serious: what makes F undefined comes before what makes its gradient wrong,
+    /// and that before what is only worth knowing.
+    fn severity(&self) -> u8 {
+        match self {
+            Self::LowerLevelUnbounded { .. } => 0,
+            Self::LowerSaddle { .. } => 1,
+            Self::NotLanded { .. } => 2,
+            Self::RankUncertain { .. } => 3,
+            Self::OutOfClass { .. } => 4,
+            Self::SelectionUnbounded { .. } => 5,
+            Self::NotSelected { .. } => 6,
+            Self::SolveFailed { .. } => 7,
+            Self::LowerValueSplit { .. } => 8,
+            Self::Degenerate { .. } => FIRST_INFORMATION,
+            Self::Tie { .. } => 11,
+            Self::NoSignal { .. } => 12,
+            Self::Orbit { .. } => 13,
+            Self::Underexplored { .. } => 14,
+        }
+    }
+}
+
+/// Findings from this severity on inform and do not take the certificate away.
+const FIRST_INFORMATION: u8 = 10;
+
+/// The certificate of one hypergradient: every quantity that was computed, and what failed.
+///
+/// A quantity that was not computed is `None` and counts neither as passed nor as failed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Certificate {
+    /// Row 1: δ̂ = (2/c)|∇_y g|, upper estimate of the distance of y from S(x).
+    pub distance: Option<f64>,
+    /// Row 3: λ_min of the lower Hessian.
+    pub smallest_eigenvalue: Option<f64>,
+    /// ‖H‖ of the lower Hessian.
+    pub hessian_norm: Option<f64>,
+    /// c: the smallest non-zero eigenvalue of the lower Hessian; `None` also when there is none.
+    pub range_min: Option<f64>,
+    /// Row 4: spread of g over the landed candidates.
+    pub value_spread: Option<f64>,
+    /// Row 5: dimension of S(x), the number of flat directions. An estimate when it is not whole.
+    pub kernel_dim: Option<f64>,
+    /// Row 5: ratio of the eigenvalues next to the rank cut; `None` also when one side is empty.
+    pub rank_gap: Option<f64>,
+    /// Row 6: |J P| / |J|.
+    pub range_ratio: Option<f64>,
+    /// Row 7: |P ∇_y f|.
+    pub tangent_residual: Option<f64>,
+    /// Row 9: smallest curvature of f along S(x); `None` also when S(x) is a point.
+    pub alpha: Option<f64>,
+    /// Row 10: how much higher the next selection with another hypergradient lies.
+    pub tie_gap: Option<f64>,
+    /// Row 11: share of S(x) in basins not seen, after an exploration at this x.
+    pub missing_mass: Option<f64>,
+    /// Row 12: |H(H v − b)| / (‖H‖|b|).
+    pub solve_residual: Option<f64>,
+    /// Row 13: |J|, estimated.
+    pub jacobian: Option<f64>,
+    /// ê: estimate of the error of the hypergradient, selection, solve and landing parts added.
+    pub error: Option<f64>,
+    /// Selections known at this x.
+    pub branches: usize,
+    /// Whether S(x) was explored at this x.
+    pub is_explored: bool,
     /// What was found, the most serious first; empty when everything passed.
     pub findings: Vec<Finding>,
+}
+
+impl Certificate {
+    /// Adds a finding, once a name, in order of seriousness.
+    pub fn add(&mut self, finding: Finding) {
+        if self.findings.iter().any(|known| known.name() == finding.name()) {
+            return;
+        }
+        let place = self.findings.partition_point(|known| known.severity() <= finding.severity());
+        self.findings.insert(place, finding);
+    }
+    /// Whether rows 1 to 8 and 12 passed.
+    pub fn is_certified(&self) -> bool {
+        self.distance.is_some() && !self.findings.iter().any(Finding::is_fatal)
+    }
+    /// The most serious finding.
+    pub fn verdict(&self) -> Option<&Finding> {
+        self.findings.first()
+    }
+    /// Whether a finding of this name was made.
+    pub fn has(&self, name: &str) -> bool {
+        self.findings.iter().any(|finding| finding.name() == name)
+    }
+}
+
+/// The certificate in words.
+impl std::fmt::Display for Certificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "certificate: {}", if self.is_certified() { "certified" } else { "NOT certified" })?;
+        let number = |value: Option<f64>| match value {
+            Some(value) if value == 0.0 || (1e-3..1e4).contains(&value.abs()) => format!("{value:.6}"),
+            Some(value) => format!("{value:.3e}"),
+            None => "not computed".into(),
+        };
+        writeln!(f, "  distance of y from S(x)            {}", number(self.distance))?;
+        writeln!(
+            f,
+            "  dimension of S(x)                  {}  (rank gap {})",
+            match self.kernel_dim {
+                Some(k) if k.fract() == 0.0 => format!("{k:.0}"),
+                Some(k) => format!("about {k:.1}"),
+                None => "not computed".into(),
+            },
+            self.rank_gap.map_or("unbounded or not computed".into(), |gap| number(Some(gap)))
+        )?;
+        writeln!(f, "  S(x) stable in x, |JP|/|J|         {}", number(self.range_ratio))?;
+        writeln!(f, "  gradient of f left along S(x)      {}", number(self.tangent_residual))?;
+        writeln!(f, "  smallest curvature of f along S(x) {}", number(self.alpha))?;
+        writeln!(f, "  residual of the linear solve       {}", number(self.solve_residual))?;
+        writeln!(f, "  estimated error of the gradient    {}", number(self.error))?;
+        writeln!(
+            f,
+            "  selections known                   {}{}",
+            self.branches,
+            match self.missing_mass {
+                Some(mass) => format!("  (explored; share not seen about {:.0} %)", 100.0 * mass),
+                None => "  (S(x) not explored at this x)".into(),
+            }
+        )?;
+        for finding in &self.findings {
+            writeln!(f, "  {} {finding}", if finding.is_fatal() { "FAILED" } else { "note" })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn findings_stand_in_order_of_seriousness_and_once() {
+        let mut certificate = Certificate { distance: Some(0.0), ..Certificate::default() };
+        certificate.add(Finding::NoSignal { jacobian: 0.0 });
+        certificate.add(Finding::Degenerate { alpha: 0.0, directions: 1 });
+        assert!(certificate.is_certified());
+        certificate.add(Finding::NotSelected { residual: 1.0 });
+        certificate.add(Finding::NotSelected { residual: 2.0 });
+        assert_eq!(certificate.verdict(), Some(&Finding::NotSelected { residual: 1.0 }));
+        assert_eq!(certificate.findings.len(), 3);
+        assert!(!certificate.is_certified());
+    }
+
+    #[test]
+    fn nothing_computed_is_not_certified() {
+        assert!(!Certificate::default().is_certified());
+    }
+
+    #[test]
+    fn the_words_say_what_failed() {
+        let mut certificate = Certificate { distance: Some(1e-12), ..Certificate::default() };
+        certificate.add(Finding::LowerLevelUnbounded { direction: vec![0.0, -1.0], slope: 0.5 });
+        let words = certificate.to_string();
+        assert!(words.contains("NOT certified") && words.contains("falls without bound"), "{words}");
+    }
 }

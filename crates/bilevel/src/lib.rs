@@ -6,6 +6,8 @@
 
 pub mod certificate;
 pub mod error;
+pub mod hyper_hessian;
+pub mod hypergradient;
 pub mod linear;
 pub mod oracles;
 pub mod problem;

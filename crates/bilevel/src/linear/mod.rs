@@ -11,6 +11,7 @@
 mod any;
 pub mod cg;
 pub mod dense;
+pub mod lanczos;
 pub mod lsmr;
 pub mod minres;
 pub mod neumann;

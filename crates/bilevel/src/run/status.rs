@@ -10,6 +10,9 @@ use crate::certificate::Finding;
 pub enum Status {
     /// Stationary to the asked accuracy, with every fatal row of the certificate passed.
     Converged,
+    /// Stationary to the asked accuracy on the branch that was followed; S(x) was not explored, so a better selection may
+    /// exist.
+    LocallyConverged,
     /// The budget of steps is spent.
     OutOfSteps,
     /// The budget of gradients is spent.
@@ -44,6 +47,7 @@ impl Status {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Converged => "Converged",
+            Self::LocallyConverged => "LocallyConverged",
             Self::OutOfSteps => "OutOfSteps",
             Self::OutOfGradients => "OutOfGradients",
             Self::OutOfSamples => "OutOfSamples",

@@ -1,5 +1,7 @@
 //! What every algorithm is: immutable settings, a state of its own, one step.
 
+pub mod hg_ms;
+
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{

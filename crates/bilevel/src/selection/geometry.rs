@@ -1,0 +1,319 @@
+//! The lower Hessian at a landed point: its kernel (the tangent space of S(x)), its pseudoinverse, its rank.
+
+use serde::{Deserialize, Serialize};
+
+use super::{land::Curvature, level::Level};
+use crate::{
+    error::{ConfigError, OracleResult},
+    linear::{
+        LinearSolver, LinearStatus,
+        dense::{RankCut, Spectrum},
+        minres::Minres,
+    },
+    rng::Stream,
+    vector::Vector,
+};
+
+/// Whether the lower Hessian is factorised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Factorise {
+    /// Up to [`Rank::dense_limit`].
+    #[default]
+    Auto,
+    /// Always.
+    Dense,
+    /// Never: products only.
+    MatrixFree,
+}
+
+/// How kernel and range of the lower Hessian are told apart, and how systems with it are solved.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rank {
+    /// Dense or matrix-free.
+    pub factorise: Factorise,
+    /// Largest dimension of y that `auto` factorises. A factorisation is y.dim() products and an eigendecomposition.
+    pub dense_limit: usize,
+    /// Eigenvalues up to tol·‖H‖ are kernel.
+    pub tol: f64,
+    /// The eigenvalues next to the cut must differ by this factor, or the rank is uncertain.
+    pub gap_min: f64,
+    /// Relative tolerance of iterative solves; raised where y is too far from S(x) for it (`specs` §5: the tolerance is
+    /// the rank cut).
+    pub tol_solve: f64,
+    /// Most products in one iterative solve.
+    pub max_products: u64,
+    /// Random directions that probe the kernel. A kernel of smaller dimension is found whole, basis and all; of a larger
+    /// one the dimension is estimated.
+    pub probes: usize,
+}
+
+impl Default for Rank {
+    fn default() -> Self {
+        Self {
+            factorise: Factorise::Auto,
+            dense_limit: 600,
+            tol: 1e-6,
+            gap_min: 1e3,
+            tol_solve: 1e-10,
+            max_products: 20_000,
+            probes: 8,
+        }
+    }
+}
+
+impl Rank {
+    /// Checks the settings.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let positive = |field: &str, value: f64| {
+            ConfigError::require(value > 0.0 && value < 1.0, field, value, "give a number between 0 and 1")
+        };
+        positive("rank.tol", self.tol)?;
+        positive("rank.tol_solve", self.tol_solve)?;
+        ConfigError::require(
+            self.gap_min > 1.0,
+            "rank.gap_min",
+            self.gap_min,
+            "give a number above 1, for instance 1e3",
+        )?;
+        ConfigError::require(self.probes >= 1, "rank.probes", self.probes, "give at least 1")?;
+        ConfigError::require(
+            self.max_products >= 1,
+            "rank.max_products",
+            self.max_products,
+            "give at least 1",
+        )
+    }
+    /// Whether a Hessian of this dimension is factorised.
+    pub fn is_dense(&self, dim: usize) -> bool {
+        match self.factorise {
+            Factorise::Auto => dim <= self.dense_limit,
+            Factorise::Dense => true,
+            Factorise::MatrixFree => false,
+        }
+    }
+}
+
+/// The tangent space T = ker H of S(x).
+#[derive(Clone, Debug)]
+pub enum Kernel<Y> {
+    /// An orthonormal basis.
+    Basis(Vec<Y>),
+    /// Known by its projection only; the dimension is an estimate.
+    Implicit {
+        /// Estimate of the dimension.
+        dim: f64,
+    },
+}
+
+/// The lower Hessian at one point.
+#[derive(Clone, Debug)]
+pub struct Geometry<Y> {
+    /// Tangent space of S(x).
+    pub kernel: Kernel<Y>,
+    /// ‖H‖.
+    pub norm: f64,
+    /// c: smallest non-zero eigenvalue in modulus; infinite when H = 0.
+    pub range_min: f64,
+    /// λ_min(H).
+    pub smallest: f64,
+    /// The rank cut; `None` without a factorisation.
+    pub cut: Option<RankCut>,
+    spectrum: Option<Spectrum>,
+    minres: Minres,
+    /// Products spent on learning this.
+    pub products: u64,
+}
+
+/// Solution of H v = b in the least-squares, minimum-norm sense.
+#[derive(Clone, Debug)]
+pub struct PseudoSolve<Y> {
+    /// v = H⁺ b.
+    pub v: Y,
+    /// P b, the part of b in the kernel.
+    pub tangent: Y,
+    /// |H(H v − b)| / (‖H‖ |b|).
+    pub residual: f64,
+    /// Iterations spent.
+    pub iterations: u64,
+    /// Whether the tolerance was met.
+    pub is_solved: bool,
+}
+
+impl<Y: Vector> Geometry<Y> {
+    /// From what LAND found at y, where |∇_y g| = `gradient_norm`.
+    pub fn new(
+        level: &impl Level<Y>,
+        y: &Y,
+        gradient_norm: f64,
+        curvature: Curvature<Y>,
+        rank: &Rank,
+    ) -> OracleResult<Self> {
+        match curvature {
+            Curvature::Dense(spectrum) => Ok(Self::dense(y, spectrum, rank, rank.tol)),
+            Curvature::Krylov { norm, smallest, .. } => {
+                Self::krylov(level, y, gradient_norm, norm, smallest, rank)
+            }
+        }
+    }
+
+    /// From an eigendecomposition, cut at `tol`·‖H‖.
+    pub fn dense(y: &Y, spectrum: Spectrum, rank: &Rank, tol: f64) -> Self {
+        let norm = spectrum.norm();
+        let cut = spectrum.cut(tol * norm, rank.gap_min);
+        let basis = spectrum
+            .kernel(cut.threshold)
+            .into_iter()
+            .map(|i| y.with_coordinates(&spectrum.vector(i)))
+            .collect();
+        let range_min = spectrum
+            .values()
+            .iter()
+            .map(|v| v.abs())
+            .filter(|&v| v > cut.threshold)
+            .fold(f64::INFINITY, f64::min);
+        Self {
+            kernel: Kernel::Basis(basis),
+            norm,
+            range_min,
+            smallest: spectrum.min(),
+            cut: Some(cut),
+            spectrum: Some(spectrum),
+            minres: Minres::default(),
+            products: 0,
+        }
+    }
+
+    fn krylov(
+        level: &impl Level<Y>,
+        y: &Y,
+        gradient_norm: f64,
+        norm: f64,
+        smallest: f64,
+        rank: &Rank,
+    ) -> OracleResult<Self> {
+        let mut stream = Stream::new(0, PROBE_PURPOSE);
+        let mut minres =
+            Minres { tolerance: rank.tol_solve, max_iterations: rank.max_products, ..Minres::default() };
+        let mut geometry = Self {
+            kernel: Kernel::Implicit { dim: 0.0 },
+            norm,
+            range_min: f64::INFINITY,
+            smallest,
+            cut: None,
+            spectrum: None,
+            minres: minres.clone(),
+            products: 0,
+        };
+        let mut basis: Vec<Y> = vec![];
+        let mut trace = 0.0;
+        for probe in 0..rank.probes {
+            let zeta = stream.normal_like(y);
+            let image = level.hessian_product(y, &zeta)?;
+            geometry.products += 1;
+            let mut projected = zeta.clone();
+            if image.norm() > rank.tol * geometry.norm * zeta.norm() {
+                // ζ − H⁺Hζ; the Krylov space of Hζ lies in the range
+                let solve = minres.solve(&mut |v| level.hessian_product(y, v), &image, &y.zeros_like())?;
+                geometry.products += solve.products;
+                geometry.norm = geometry.norm.max(solve.operator_norm.unwrap_or(0.0));
+                if let Some(ritz) = solve.smallest_ritz {
+                    geometry.range_min = geometry.range_min.min(ritz.abs());
+                }
+                if probe == 0 {
+                    // off S by δ the kernel eigenvalues are O(δ): iterating below that relative residual inverts them
+                    let distance = 2.0 * gradient_norm / geometry.range_min;
+                    minres.tolerance = rank.tol_solve.max(10.0 * distance / (1.0 + y.norm())).min(1e-2);
+                }
+                projected.axpy(-1.0, &solve.solution);
+            }
+            trace += projected.dot(&zeta) / rank.probes as f64;
+            let size = projected.norm();
+            for _ in 0..2 {
+                for t in &basis {
+                    let overlap = projected.dot(t);
+                    projected.axpy(-overlap, t);
+                }
+            }
+            let left = projected.norm();
+            // A projected Gaussian in a kernel of dimension k has norm about √k, and a new direction almost surely.
+            if size <= KERNEL_NOISE * zeta.norm() || left <= KERNEL_NOISE.sqrt() * size {
+                geometry.kernel = Kernel::Basis(basis);
+                geometry.minres = minres;
+                return Ok(geometry);
+            }
+            basis.push(projected.scaled(left.recip()));
+        }
+        geometry.kernel = Kernel::Implicit { dim: trace };
+        geometry.minres = minres;
+        Ok(geometry)
+    }
+
+    /// Dimension of the kernel; an estimate when the kernel is implicit.
+    pub fn kernel_dim(&self) -> f64 {
+        match &self.kernel {
+            Kernel::Basis(basis) => basis.len() as f64,
+            Kernel::Implicit { dim } => *dim,
+        }
+    }
+
+    /// The whole spectrum, if it was computed.
+    pub fn spectrum(&self) -> Option<&Spectrum> {
+        self.spectrum.as_ref()
+    }
+
+    /// P z, the part of z along S(x).
+    pub fn project(&self, level: &impl Level<Y>, y: &Y, z: &Y) -> OracleResult<Y> {
+        match &self.kernel {
+            Kernel::Basis(basis) => {
+                let mut projected = z.zeros_like();
+                for t in basis {
+                    projected.axpy(z.dot(t), t);
+                }
+                Ok(projected)
+            }
+            Kernel::Implicit { .. } => {
+                let image = level.hessian_product(y, z)?;
+                let solve =
+                    self.minres.solve(&mut |v| level.hessian_product(y, v), &image, &y.zeros_like())?;
+                Ok(z.plus(-1.0, &solve.solution))
+            }
+        }
+    }
+
+    /// v = H⁺ b and P b. Dense: by the eigendecomposition. Matrix-free: b − P b lies in the range, and one consistent
+    /// MINRES solve gives v.
+    pub fn pseudoinverse(&self, level: &impl Level<Y>, y: &Y, b: &Y) -> OracleResult<PseudoSolve<Y>> {
+        if let (Some(spectrum), Some(cut)) = (&self.spectrum, &self.cut) {
+            let v = spectrum.pseudoinverse(cut.threshold, b);
+            let tangent = spectrum.project_on_kernel(cut.threshold, b);
+            // on the range H(H v − b) = 0 up to the rounding of the decomposition
+            let defect = spectrum.function(|value| value, &v).plus(-1.0, b).plus(1.0, &tangent);
+            let scale = b.norm().max(f64::MIN_POSITIVE);
+            return Ok(PseudoSolve {
+                residual: defect.norm() / scale,
+                v,
+                tangent,
+                iterations: 0,
+                is_solved: true,
+            });
+        }
+        let tangent = self.project(level, y, b)?;
+        let range_part = b.plus(-1.0, &tangent);
+        let solve = self.minres.solve(&mut |v| level.hessian_product(y, v), &range_part, &y.zeros_like())?;
+        let scale = (self.norm * b.norm()).max(f64::MIN_POSITIVE);
+        Ok(PseudoSolve {
+            v: solve.solution,
+            tangent,
+            residual: solve.normal_residual / scale,
+            iterations: solve.iterations,
+            is_solved: matches!(solve.status, LinearStatus::Solved | LinearStatus::Inconsistent),
+        })
+    }
+}
+
+/// Purpose of the random stream of kernel probes.
+const PROBE_PURPOSE: u64 = 0x9e;
+/// Relative size below which a projected probe is the error of its solve.
+const KERNEL_NOISE: f64 = 1e-6;

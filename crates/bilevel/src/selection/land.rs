@@ -1,0 +1,310 @@
+//! LAND: from y to a minimiser of g(x, ·) near it.
+
+use serde::{Deserialize, Serialize};
+
+use super::level::{Level, trial_value};
+use crate::{
+    error::{ConfigError, OracleResult},
+    linear::{LinearSolver, dense::Spectrum, lanczos::extremes, minres::Minres},
+    rng::Stream,
+    vector::Vector,
+};
+
+/// Regularised Newton on a level: s = −(H + ρI)⁻¹∇, ρ = max(0, −2λ_min(H)) + τ min(|∇|, 1), with backtracking, and a push
+/// along the direction of most negative curvature out of saddles. τ ≤ 1 falls by 4 where the quadratic model predicts well
+/// and rises where it does not, so that small curvature far from S(x) does not make the way long.
+///
+/// Near a manifold of minimisers of a C² PŁ function it keeps the quadratic local rate, and y ↦ `run`(y + t) with t
+/// tangent is a retraction on S(x). (Rebjock and Boumal, arXiv 2303.00096; arXiv 2605.09209 leaves the routine open.)
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Land {
+    /// Stop at |∇_y g| ≤ tol.
+    pub tol: f64,
+    /// Most Newton steps.
+    pub max_steps: u32,
+    /// Whether to leave saddles and maxima of g along negative curvature.
+    pub escape_saddles: bool,
+    /// Give up when |y| exceeds this multiple of 1 + |start|.
+    pub max_growth: f64,
+}
+
+impl Default for Land {
+    fn default() -> Self {
+        Self { tol: 1e-12, max_steps: 100, escape_saddles: true, max_growth: 1e4 }
+    }
+}
+
+/// What is known of the Hessian where LAND ended.
+#[derive(Clone, Debug)]
+pub enum Curvature<Y> {
+    /// All of it.
+    Dense(Spectrum),
+    /// Ritz values of a short Lanczos process.
+    Krylov {
+        /// Lower estimate of ‖H‖.
+        norm: f64,
+        /// Upper estimate of λ_min(H).
+        smallest: f64,
+        /// Unit vector of that estimate.
+        vector: Y,
+    },
+}
+
+impl<Y: Vector> Curvature<Y> {
+    /// Estimate of ‖H‖.
+    pub fn norm(&self) -> f64 {
+        match self {
+            Self::Dense(spectrum) => spectrum.norm(),
+            Self::Krylov { norm, .. } => *norm,
+        }
+    }
+    /// Estimate of λ_min(H).
+    pub fn smallest(&self) -> f64 {
+        match self {
+            Self::Dense(spectrum) => spectrum.min(),
+            Self::Krylov { smallest, .. } => *smallest,
+        }
+    }
+    fn smallest_vector(&self, like: &Y) -> Y {
+        match self {
+            Self::Dense(spectrum) => like.with_coordinates(&spectrum.vector(0)),
+            Self::Krylov { vector, .. } => vector.clone(),
+        }
+    }
+}
+
+/// How a landing ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LandingEnd {
+    /// |∇_y g| is at the tolerance, or as close as rounding allows, and H has no negative eigenvalue.
+    Landed,
+    /// |∇_y g| is at the tolerance at a saddle or maximum that was not to be left, or could not be.
+    Saddle,
+    /// The steps are used up, or no step makes progress.
+    OutOfSteps,
+    /// y ran away.
+    Left,
+}
+
+/// Where a landing ended.
+#[derive(Clone, Debug)]
+pub struct Landing<Y> {
+    /// The point.
+    pub y: Y,
+    /// ∇_y g there.
+    pub gradient: Y,
+    /// The Hessian there.
+    pub curvature: Curvature<Y>,
+    /// How it ended.
+    pub end: LandingEnd,
+    /// Newton steps taken.
+    pub steps: u32,
+}
+
+/// Lanczos steps for the norm and the smallest eigenvalue.
+const LANCZOS_STEPS: usize = 12;
+/// Escapes from saddles in one landing.
+const MAX_ESCAPES: u32 = 8;
+
+impl Land {
+    /// Checks the settings.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        ConfigError::require(
+            self.tol > 0.0 && self.tol.is_finite(),
+            "land.tol",
+            self.tol,
+            "give a positive number, for instance 1e-12",
+        )?;
+        ConfigError::require(
+            self.max_growth > 1.0,
+            "land.max_growth",
+            self.max_growth,
+            "give a number above 1, for instance 1e4",
+        )
+    }
+
+    /// This with another tolerance.
+    #[must_use]
+    pub fn with_tol(&self, tol: f64) -> Self {
+        Self { tol, ..self.clone() }
+    }
+
+    /// Lands from y. `dense` says whether the Hessian is factorised (y.dim() products a step) or only applied.
+    /// `rank_tol`: eigenvalues below −rank_tol·‖H‖ are negative, others are rounding.
+    pub fn run<Y: Vector>(
+        &self,
+        level: &impl Level<Y>,
+        mut y: Y,
+        dense: bool,
+        rank_tol: f64,
+    ) -> OracleResult<Landing<Y>> {
+        let largest = self.max_growth * (1.0 + y.norm());
+        let mut gradient = level.gradient(&y)?;
+        let mut escapes = 0;
+        let mut stalled = false;
+        let mut steps = 0;
+        let mut trust = 1.0_f64;
+        loop {
+            let size = gradient.norm();
+            let curvature = curvature(level, &y, &gradient, dense)?;
+            let landed = size <= self.tol || (stalled && size <= floor(&curvature, &y));
+            if landed {
+                if curvature.smallest() >= -rank_tol * curvature.norm() {
+                    return Ok(Landing { y, gradient, curvature, end: LandingEnd::Landed, steps });
+                }
+                if !self.escape_saddles || escapes == MAX_ESCAPES {
+                    return Ok(Landing { y, gradient, curvature, end: LandingEnd::Saddle, steps });
+                }
+                escapes += 1;
+                stalled = false;
+                let push = curvature.smallest_vector(&y).scaled(0.1 * (1.0 + y.norm()));
+                let (ahead, behind) = (y.plus(1.0, &push), y.plus(-1.0, &push));
+                let ahead_is_lower = trial_value(level.value(&ahead))? <= trial_value(level.value(&behind))?;
+                y = if ahead_is_lower { ahead } else { behind };
+                gradient = level.gradient(&y)?;
+                continue;
+            }
+            if stalled || steps >= self.max_steps {
+                return Ok(Landing { y, gradient, curvature, end: LandingEnd::OutOfSteps, steps });
+            }
+            if y.norm() > largest {
+                return Ok(Landing { y, gradient, curvature, end: LandingEnd::Left, steps });
+            }
+            steps += 1;
+            let rho = (-2.0 * curvature.smallest()).max(0.0) + trust * size.min(1.0);
+            let step = newton_step(level, &y, &gradient, &curvature, rho)?;
+            match backtrack(level, &y, &gradient, &step, rho)? {
+                Some(progress) => {
+                    trust = match progress.agreement {
+                        Agreement::Good => (0.25 * trust).max(SMALLEST_TRUST),
+                        Agreement::Fair => trust,
+                        Agreement::Poor => (4.0 * trust).min(1.0),
+                    };
+                    (y, gradient) = (progress.y, progress.gradient);
+                }
+                None => stalled = true,
+            }
+        }
+    }
+}
+
+/// −(H + ρI)⁻¹∇.
+fn newton_step<Y: Vector>(
+    level: &impl Level<Y>,
+    y: &Y,
+    gradient: &Y,
+    curvature: &Curvature<Y>,
+    rho: f64,
+) -> OracleResult<Y> {
+    match curvature {
+        Curvature::Dense(spectrum) => Ok(spectrum.function(|value| -(value + rho).recip(), gradient)),
+        Curvature::Krylov { .. } => {
+            // Dembo, Eisenstat and Steihaug: a forcing term of order √|∇| keeps superlinear convergence
+            let tolerance = (0.1 * gradient.norm().sqrt()).clamp(1e-10, 0.1);
+            let solver = Minres { tolerance, ..Minres::default() };
+            let solve = solver.solve(
+                &mut |v| Ok(level.hessian_product(y, v)?.plus(rho, v)),
+                &gradient.scaled(-1.0),
+                &y.zeros_like(),
+            )?;
+            Ok(solve.solution)
+        }
+    }
+}
+
+/// |∇_y g| that rounding alone can leave: the Hessian times the resolution of y, with a margin of 100.
+fn floor<Y: Vector>(curvature: &Curvature<Y>, y: &Y) -> f64 {
+    1e2 * y.resolution() * curvature.norm() * (1.0 + y.norm())
+}
+
+fn curvature<Y: Vector>(
+    level: &impl Level<Y>,
+    y: &Y,
+    gradient: &Y,
+    dense: bool,
+) -> OracleResult<Curvature<Y>> {
+    let mut apply = |v: &Y| level.hessian_product(y, v);
+    if dense {
+        return Ok(Curvature::Dense(Spectrum::of(&mut apply, y)?));
+    }
+    // A start with a part along every eigenvector: the gradient alone can be blind to a negative one by symmetry.
+    let mut start = Stream::new(0, LANCZOS_PURPOSE).normal_like(y);
+    let size = gradient.norm();
+    if size > 0.0 {
+        let length = start.norm();
+        start.axpy(length / size, gradient);
+    }
+    let found = extremes(&mut apply, &start, LANCZOS_STEPS)?;
+    Ok(match found {
+        Some(e) => Curvature::Krylov { norm: e.norm, smallest: e.smallest, vector: e.vector },
+        None => Curvature::Krylov { norm: 0.0, smallest: 0.0, vector: y.zeros_like() },
+    })
+}
+
+/// Purpose of the random stream that starts Lanczos processes.
+const LANCZOS_PURPOSE: u64 = 0x1a;
+
+/// Floor of τ.
+const SMALLEST_TRUST: f64 = 1e-4;
+
+/// How the decrease compares with the quadratic model's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Agreement {
+    Good,
+    Fair,
+    Poor,
+}
+
+/// An accepted trial point.
+struct Progress<Y> {
+    y: Y,
+    gradient: Y,
+    agreement: Agreement,
+}
+
+/// The longest of the steps s, s/2, s/4, … that makes progress; `None` when none does.
+///
+/// Far from a minimiser progress is Armijo's on the value. Where the expected decrease drowns in the rounding of the
+/// value, progress means that the gradient halves.
+fn backtrack<Y: Vector>(
+    level: &impl Level<Y>,
+    y: &Y,
+    gradient: &Y,
+    step: &Y,
+    rho: f64,
+) -> OracleResult<Option<Progress<Y>>> {
+    let size = gradient.norm();
+    let slope = gradient.dot(step);
+    let value = level.value(y)?;
+    let noise = y.resolution() * (1.0 + value.abs());
+    let by_gradient = size < 1e-7 || slope.abs() < 1e4 * noise;
+    // (H + ρI)s = −∇ makes sᵀHs = −⟨∇, s⟩ − ρ|s|²
+    let predicted = -0.5 * slope + 0.5 * rho * step.dot(step);
+    let mut length = 1.0;
+    for _ in 0..40 {
+        let y = y.plus(length, step);
+        if by_gradient {
+            let gradient = level.gradient(&y)?;
+            if gradient.norm() <= 0.5 * size {
+                return Ok(Some(Progress { y, gradient, agreement: Agreement::Fair }));
+            }
+            if length < 1e-3 {
+                return Ok(None);
+            }
+        } else {
+            let there = trial_value(level.value(&y))?;
+            if there <= value + 1e-4 * length * slope {
+                let agreement = match (value - there) / predicted {
+                    _ if length < 1.0 => Agreement::Poor,
+                    ratio if ratio > 0.75 => Agreement::Good,
+                    ratio if ratio > 0.25 => Agreement::Fair,
+                    _ => Agreement::Poor,
+                };
+                return Ok(Some(Progress { gradient: level.gradient(&y)?, y, agreement }));
+            }
+        }
+        length *= 0.5;
+    }
+    Ok(None)
+}
