@@ -8,13 +8,20 @@ mod formulas;
 mod shell;
 mod zoo;
 
+pub mod chain;
 pub mod circle;
 pub mod curved_graph;
+pub mod factorisation;
+pub mod hoelder;
 pub mod least_squares;
 pub mod reference;
+pub mod secular;
+pub mod sources;
 pub mod sphere;
+pub mod stiefel;
 pub mod torus;
 
 pub use combinators::Anchored;
 pub use formulas::{Branch, Formulas, KnownAnswer};
+pub use shell::RadiusLaw;
 pub use zoo::{Lower, Upper, Zoo};

@@ -35,3 +35,54 @@ impl Shell {
         scaled(-2.0 * dot(y, u), &self.half_slope)
     }
 }
+
+/// How a radius depends on one coordinate of x.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RadiusLaw {
+    /// r = 1 + 0.1x².
+    Quadratic,
+    /// r² = 1 + 0.2x²; then x r(x) is nearly linear, and an anchored branch function strongly convex.
+    SquareQuadratic,
+}
+
+/// r, r', r''.
+pub(super) struct Radius {
+    pub value: f64,
+    pub slope: f64,
+    pub bend: f64,
+}
+
+impl RadiusLaw {
+    pub(super) fn at(self, x: f64) -> Radius {
+        match self {
+            Self::Quadratic => Radius { value: 1.0 + 0.1 * x * x, slope: 0.2 * x, bend: 0.2 },
+            Self::SquareQuadratic => {
+                let value = self.squared(x).sqrt();
+                // r r' = 0.2x, r'² + r r'' = 0.2
+                let slope = 0.2 * x / value;
+                Radius { value, slope, bend: (0.2 - slope * slope) / value }
+            }
+        }
+    }
+    /// r².
+    pub(super) fn squared(self, x: f64) -> f64 {
+        match self {
+            Self::Quadratic => (1.0 + 0.1 * x * x).powi(2),
+            Self::SquareQuadratic => 1.0 + 0.2 * x * x,
+        }
+    }
+    /// r r' = ½(r²)'.
+    pub(super) fn half_slope(self, x: f64) -> f64 {
+        match self {
+            Self::Quadratic => 0.2 * x * (1.0 + 0.1 * x * x),
+            Self::SquareQuadratic => 0.2 * x,
+        }
+    }
+    /// (r r')' = ½(r²)''.
+    pub(super) fn half_bend(self, x: f64) -> f64 {
+        match self {
+            Self::Quadratic => 0.2 + 0.06 * x * x,
+            Self::SquareQuadratic => 0.2,
+        }
+    }
+}

@@ -14,16 +14,8 @@
 use super::{
     algebra::{norm_sq, normals},
     formulas::{Branch, Formulas, KnownAnswer},
+    shell::{Radius, RadiusLaw},
 };
-
-/// How the radii depend on x.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TorusRadius {
-    /// rᵢ = 1 + 0.1xᵢ² (T6).
-    Quadratic,
-    /// rᵢ² = 1 + 0.2xᵢ² (run R6): every branch function is strongly convex once anchored.
-    SquareQuadratic,
-}
 
 /// T6; see the [module](self).
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +25,7 @@ pub struct Torus {
     /// p, the number of padding coordinates.
     pub padding: usize,
     /// How the radii depend on x.
-    pub radius: TorusRadius,
+    pub radius: RadiusLaw,
 }
 
 /// c, the weight of (y₂⁽ⁱ⁾)²/2 in f.
@@ -41,46 +33,18 @@ const C: f64 = 2.0;
 /// The 2ᵏ branches are listed up to this k.
 const MAX_LISTED: usize = 12;
 
-/// r, r', r'' of one circle.
-struct Radius {
-    r: f64,
-    slope: f64,
-    bend: f64,
-}
-
 impl Torus {
     /// k circles and p padding coordinates with rᵢ = 1 + 0.1xᵢ².
     pub fn new(k: usize, padding: usize) -> Self {
-        Self { k, padding, radius: TorusRadius::Quadratic }
+        Self { k, padding, radius: RadiusLaw::Quadratic }
     }
     /// The same with rᵢ² = 1 + 0.2xᵢ².
     pub fn square_quadratic(k: usize, padding: usize) -> Self {
-        Self { k, padding, radius: TorusRadius::SquareQuadratic }
-    }
-    fn radius_at(self, x: f64) -> Radius {
-        match self.radius {
-            TorusRadius::Quadratic => Radius { r: 1.0 + 0.1 * x * x, slope: 0.2 * x, bend: 0.2 },
-            TorusRadius::SquareQuadratic => {
-                let r = (1.0 + 0.2 * x * x).sqrt();
-                // r r' = 0.2x, r'² + r r'' = 0.2
-                let slope = 0.2 * x / r;
-                Radius { r, slope, bend: (0.2 - slope * slope) / r }
-            }
-        }
-    }
-    /// r² and r r' of one circle.
-    fn shell(self, x: f64) -> (f64, f64) {
-        match self.radius {
-            TorusRadius::Quadratic => {
-                let r = 1.0 + 0.1 * x * x;
-                (r * r, 0.2 * x * r)
-            }
-            TorusRadius::SquareQuadratic => (1.0 + 0.2 * x * x, 0.2 * x),
-        }
+        Self { k, padding, radius: RadiusLaw::SquareQuadratic }
     }
     /// φᵢ = |y⁽ⁱ⁾|² − rᵢ².
     fn excess(self, x: &[f64], y: &[f64], i: usize) -> f64 {
-        y[2 * i] * y[2 * i] + y[2 * i + 1] * y[2 * i + 1] - self.shell(x[i]).0
+        y[2 * i] * y[2 * i] + y[2 * i + 1] * y[2 * i + 1] - self.radius.squared(x[i])
     }
     /// W_ij.
     fn weight(i: usize, j: usize) -> f64 {
@@ -100,7 +64,8 @@ impl Torus {
     }
     /// The minimiser on S of the branch with these signs.
     fn point(self, x: &[f64], signs: &[f64]) -> Vec<f64> {
-        let mut y: Vec<f64> = (0..self.k).flat_map(|i| [signs[i] * self.radius_at(x[i]).r, 0.0]).collect();
+        let mut y: Vec<f64> =
+            (0..self.k).flat_map(|i| [signs[i] * self.radius.at(x[i]).value, 0.0]).collect();
         y.extend(self.lift(x));
         y
     }
@@ -111,7 +76,7 @@ impl Torus {
         let mut value = 0.5 * norm_sq(&lift);
         let mut curvatures = Vec::with_capacity(self.k);
         for i in 0..self.k {
-            let Radius { r, slope, .. } = self.radius_at(x[i]);
+            let Radius { value: r, slope, .. } = self.radius.at(x[i]);
             value += signs[i] * x[i] * r;
             gradient[i] += signs[i] * (r + x[i] * slope);
             curvatures.push(C - signs[i] * x[i] / r);
@@ -152,7 +117,7 @@ impl Formulas for Torus {
         let gap: Vec<f64> = y[2 * self.k..].iter().zip(self.lift(x)).map(|(z, w)| w - z).collect();
         let mut gradient = self.lift_transposed(&gap);
         for i in 0..self.k {
-            gradient[i] -= self.excess(x, y, i) * self.shell(x[i]).1;
+            gradient[i] -= self.excess(x, y, i) * self.radius.half_slope(x[i]);
         }
         gradient
     }
@@ -179,7 +144,7 @@ impl Formulas for Torus {
         let mut product: Vec<f64> = self.lift_transposed(&u[2 * self.k..]).iter().map(|w| -w).collect();
         for i in 0..self.k {
             let (a, b) = (2 * i, 2 * i + 1);
-            product[i] -= 2.0 * self.shell(x[i]).1 * (y[a] * u[a] + y[b] * u[b]);
+            product[i] -= 2.0 * self.radius.half_slope(x[i]) * (y[a] * u[a] + y[b] * u[b]);
         }
         product
     }
@@ -194,7 +159,7 @@ impl Formulas for Torus {
         let signs: Vec<f64> = x.iter().map(|x| -x.signum()).collect();
         let best = self.branch(x, &signs);
         let mut lower_spectrum = vec![1.0; self.padding];
-        lower_spectrum.extend((0..self.k).map(|i| 2.0 * self.shell(x[i]).0));
+        lower_spectrum.extend((0..self.k).map(|i| 2.0 * self.radius.squared(x[i])));
         lower_spectrum.sort_by(f64::total_cmp);
         let answer = KnownAnswer {
             value: best.value,
@@ -208,13 +173,13 @@ impl Formulas for Torus {
         // on a circle H = 2 y yᵀ with |y| = r, so H⁺(xᵢ, 0) = (xᵢ/2r², 0); the padding has H = I
         let mut v = best.point.clone();
         for i in 0..self.k {
-            v[2 * i] = 0.5 * x[i] / self.shell(x[i]).0;
+            v[2 * i] = 0.5 * x[i] / self.radius.squared(x[i]);
         }
         let columns: Vec<Vec<f64>> = (0..self.k)
             .map(|j| {
                 let unit: Vec<f64> = (0..self.k).map(|i| f64::from(u8::from(i == j))).collect();
                 let mut column = self.lift_transposed(&self.lift(&unit));
-                let Radius { slope, bend, .. } = self.radius_at(x[j]);
+                let Radius { slope, bend, .. } = self.radius.at(x[j]);
                 column[j] += signs[j] * (2.0 * slope + x[j] * bend);
                 column
             })
