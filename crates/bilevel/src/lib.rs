@@ -9,6 +9,7 @@ pub mod error;
 pub mod hyper_hessian;
 pub mod hypergradient;
 pub mod linear;
+pub mod objective;
 pub mod oracles;
 pub mod problem;
 pub mod problems;
