@@ -5,6 +5,7 @@
 mod algebra;
 mod combinators;
 mod formulas;
+mod registry;
 mod shell;
 mod zoo;
 
@@ -12,9 +13,12 @@ pub mod chain;
 pub mod circle;
 pub mod curved_graph;
 pub mod factorisation;
+pub mod failures;
 pub mod hoelder;
 pub mod least_squares;
 pub mod reference;
+pub mod rotating_manifold;
+pub mod runs;
 pub mod secular;
 pub mod sources;
 pub mod sphere;
@@ -23,5 +27,6 @@ pub mod torus;
 
 pub use combinators::Anchored;
 pub use formulas::{Branch, Formulas, KnownAnswer};
+pub use registry::{Entry, Parameter, Parameters, by_name, entries, names};
 pub use shell::RadiusLaw;
 pub use zoo::{Lower, Upper, Zoo};

@@ -2,13 +2,16 @@
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 
 use bilevel::{
-    problems::{Formulas, Zoo, reference},
+    problems::{self, Formulas, Parameters, Zoo, reference},
     rng::Stream,
 };
 
-/// Every problem of the zoo under its name.
+/// Every registered problem at its default parameters, and every row of the printed table, under its name.
 pub fn every_problem() -> Vec<(String, Zoo)> {
-    reference::table().into_iter().map(|row| (row.name.to_owned(), row.problem)).collect()
+    let registered = problems::entries()
+        .iter()
+        .map(|entry| (entry.name.to_owned(), entry.build(&Parameters::new()).expect("defaults are allowed")));
+    registered.chain(reference::table().into_iter().map(|row| (row.name.to_owned(), row.problem))).collect()
 }
 
 /// x near the default one and y from a unit normal; both differ by seed.

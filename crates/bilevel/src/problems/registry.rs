@@ -1,0 +1,480 @@
+//! The zoo by name, for the command and for tests that go over all of it.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Zoo,
+    chain::Chain,
+    circle::Circle,
+    curved_graph::CurvedGraph,
+    factorisation::Factorisation,
+    failures::{DecayingSpectrum, DoubleWell, FlatValley, Unbounded},
+    hoelder::Hoelder,
+    least_squares::{LargeLeastSquares, LeastSquares},
+    rotating_manifold::RotatingManifold,
+    runs,
+    secular::Secular,
+    sources::Sources,
+    sphere::Sphere,
+    stiefel::Stiefel,
+    torus::Torus,
+};
+use crate::error::ConfigError;
+
+/// Parameters of a problem by name, as a command line or a configuration file gives them.
+pub type Parameters = BTreeMap<String, f64>;
+
+/// One problem of the registry.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// Its name.
+    pub name: &'static str,
+    /// Other names, as the table of known answers numbers them.
+    pub aliases: &'static [&'static str],
+    /// What it is, in one line.
+    pub summary: &'static str,
+    /// Where the problem and its answer are from.
+    pub source: &'static str,
+    /// Its parameters.
+    pub parameters: &'static [Parameter],
+    build: fn(&Values) -> Result<Zoo, ConfigError>,
+}
+
+/// One parameter of a problem.
+#[derive(Clone, Copy, Debug)]
+pub struct Parameter {
+    /// Its name.
+    pub name: &'static str,
+    /// Its value when not given.
+    pub default: f64,
+    /// Smallest value allowed.
+    pub min: f64,
+    /// Largest value allowed.
+    pub max: f64,
+    /// Whether only whole numbers are allowed.
+    pub is_whole: bool,
+    /// What it sets.
+    pub summary: &'static str,
+}
+
+impl Parameter {
+    const fn whole(name: &'static str, default: f64, min: f64, max: f64, summary: &'static str) -> Self {
+        Self { name, default, min, max, is_whole: true, summary }
+    }
+    const fn real(name: &'static str, default: f64, min: f64, max: f64, summary: &'static str) -> Self {
+        Self { name, default, min, max, is_whole: false, summary }
+    }
+    fn checked(&self, value: f64) -> Result<f64, ConfigError> {
+        let kind = if self.is_whole { "a whole number" } else { "a number" };
+        let allowed = (self.min..=self.max).contains(&value) && (!self.is_whole || value.fract() == 0.0);
+        ConfigError::require(
+            allowed,
+            self.name,
+            value,
+            &format!("give {kind} from {} to {} ({})", self.min, self.max, self.summary),
+        )?;
+        Ok(value)
+    }
+}
+
+impl Entry {
+    /// The problem with these parameters, the others at their defaults.
+    pub fn build(&self, parameters: &Parameters) -> Result<Zoo, ConfigError> {
+        if let Some((unknown, value)) =
+            parameters.iter().find(|(name, _)| self.parameters.iter().all(|p| p.name != *name))
+        {
+            let known: Vec<&str> = self.parameters.iter().map(|p| p.name).collect();
+            let remedy = if known.is_empty() {
+                format!("{} has no parameters; leave it out", self.name)
+            } else {
+                format!("{} has the parameters {}", self.name, known.join(", "))
+            };
+            return Err(ConfigError::new(unknown, value, remedy));
+        }
+        let mut values = BTreeMap::new();
+        for parameter in self.parameters {
+            let value = parameters.get(parameter.name).copied().unwrap_or(parameter.default);
+            values.insert(parameter.name, parameter.checked(value)?);
+        }
+        (self.build)(&Values(values))
+    }
+    /// The default upper starting point at the default parameters.
+    ///
+    /// # Panics
+    /// Never: the defaults are allowed, as a test asks of every entry.
+    pub fn default_x(&self) -> Vec<f64> {
+        let zoo = self.build(&Parameters::new()).expect("the defaults of a registered problem are allowed");
+        zoo.formulas().default_x()
+    }
+}
+
+/// Checked parameters, one for each that the entry declares.
+struct Values(BTreeMap<&'static str, f64>);
+
+impl Values {
+    fn real(&self, name: &str) -> f64 {
+        self.0[name]
+    }
+    fn whole(&self, name: &str) -> usize {
+        self.0[name] as usize
+    }
+}
+
+const CLOSED_FORM: &str = "closed form of this library's zoo";
+const FAILURE: &str = "failure case of this library's zoo";
+
+const ENTRIES: &[Entry] = &[
+    Entry {
+        name: "sphere",
+        aliases: &["T1", "E3", "E8", "E13"],
+        summary: "linear f on a sphere whose radius depends on x",
+        source: CLOSED_FORM,
+        parameters: &[],
+        build: |_| Ok(Zoo::new(Sphere)),
+    },
+    Entry {
+        name: "circle",
+        aliases: &["T2", "E9"],
+        summary: "two competing minimisers on a circle; F = −|x| has a kink",
+        source: CLOSED_FORM,
+        parameters: &[],
+        build: |_| Ok(Zoo::new(Circle::default())),
+    },
+    Entry {
+        name: "circle-concave",
+        aliases: &["T2p"],
+        summary: "circle for the pessimistic target; F_max = |x|",
+        source: CLOSED_FORM,
+        parameters: &[],
+        build: |_| Ok(Zoo::new(Circle::concave())),
+    },
+    Entry {
+        name: "circle-many-kinks",
+        aliases: &["T2k"],
+        summary: "F = −|sin ωx|, a kink at every multiple of π/ω",
+        source: CLOSED_FORM,
+        parameters: &[Parameter::real("omega", 5.0, 1e-3, 1e3, "frequency ω")],
+        build: |v| Ok(Zoo::new(Circle::many_kinks(v.real("omega")))),
+    },
+    Entry {
+        name: "least-squares",
+        aliases: &["T3"],
+        summary: "over-parameterised least squares, 2 equations in 4 unknowns",
+        source: CLOSED_FORM,
+        parameters: &[],
+        build: |_| Ok(Zoo::new(LeastSquares)),
+    },
+    Entry {
+        name: "least-squares-large",
+        aliases: &["T3-large"],
+        summary: "least squares with n equations in 2n unknowns and chosen conditioning",
+        source: CLOSED_FORM,
+        parameters: &[
+            Parameter::whole("n", 200.0, 2.0, 1e6, "number of equations"),
+            Parameter::real(
+                "condition",
+                100.0,
+                1.0,
+                1e12,
+                "condition number of the lower Hessian on its range",
+            ),
+        ],
+        build: |v| Ok(Zoo::new(LargeLeastSquares::new(v.whole("n"), v.real("condition")))),
+    },
+    Entry {
+        name: "chain",
+        aliases: &["T4", "E5"],
+        summary: "deep linear chain: a product of scalars fitted to x",
+        source: CLOSED_FORM,
+        parameters: &[Parameter::whole("links", 4.0, 2.0, 64.0, "number of factors")],
+        build: |v| Ok(Zoo::new(Chain { links: v.whole("links") })),
+    },
+    Entry {
+        name: "curved-graph-a",
+        aliases: &["T5a"],
+        summary: "concave f that is convex along the curved S",
+        source: CLOSED_FORM,
+        parameters: &[],
+        build: |_| Ok(Zoo::new(CurvedGraph::a())),
+    },
+    Entry {
+        name: "curved-graph-b",
+        aliases: &["T5b"],
+        summary: "convex f that is less convex along the curved S",
+        source: CLOSED_FORM,
+        parameters: &[],
+        build: |_| Ok(Zoo::new(CurvedGraph::b())),
+    },
+    Entry {
+        name: "curved-graph-c",
+        aliases: &["T5c", "E10"],
+        summary: "convex f that is unbounded below along the curved S",
+        source: FAILURE,
+        parameters: &[],
+        build: |_| Ok(Zoo::new(CurvedGraph::c())),
+    },
+    Entry {
+        name: "torus",
+        aliases: &["T6"],
+        summary: "k circles and p padding coordinates: 2^k local minimisers on S",
+        source: CLOSED_FORM,
+        parameters: &[
+            Parameter::whole("k", 3.0, 1.0, 64.0, "number of circles, the dimension of S"),
+            Parameter::whole("p", 4.0, 0.0, 1e7, "number of padding coordinates"),
+        ],
+        build: |v| Ok(Zoo::new(Torus::new(v.whole("k"), v.whole("p")))),
+    },
+    Entry {
+        name: "torus-square",
+        aliases: &["T6s"],
+        summary: "the torus with r² = 1 + 0.2x², whose anchored branch functions are convex",
+        source: CLOSED_FORM,
+        parameters: &[
+            Parameter::whole("k", 3.0, 1.0, 64.0, "number of circles, the dimension of S"),
+            Parameter::whole("p", 4.0, 0.0, 1e7, "number of padding coordinates"),
+        ],
+        build: |v| Ok(Zoo::new(Torus::square_quadratic(v.whole("k"), v.whole("p")))),
+    },
+    Entry {
+        name: "stiefel",
+        aliases: &["T7"],
+        summary: "Procrustes problem on scaled orthonormal frames",
+        source: CLOSED_FORM,
+        parameters: &[],
+        build: |_| Ok(Zoo::new(Stiefel)),
+    },
+    Entry {
+        name: "factorisation",
+        aliases: &["T8"],
+        summary: "matrix factorisation: an orbit of selections, F smooth",
+        source: CLOSED_FORM,
+        parameters: &[],
+        build: |_| Ok(Zoo::new(Factorisation)),
+    },
+    Entry {
+        name: "sources",
+        aliases: &["T9"],
+        summary: "weights of two data sources with conflicting labels",
+        source: CLOSED_FORM,
+        parameters: &[],
+        build: |_| Ok(Zoo::new(Sources::default())),
+    },
+    Entry {
+        name: "sources-agreeing",
+        aliases: &["E11"],
+        summary: "two data sources with equal labels: x has no signal",
+        source: FAILURE,
+        parameters: &[],
+        build: |_| Ok(Zoo::new(Sources::agreeing())),
+    },
+    Entry {
+        name: "secular",
+        aliases: &["T10"],
+        summary: "indefinite quadratic on a sphere (secular equation)",
+        source: CLOSED_FORM,
+        parameters: &[],
+        build: |_| Ok(Zoo::new(Secular::default())),
+    },
+    Entry {
+        name: "secular-square",
+        aliases: &["T10s"],
+        summary: "the secular problem with r² = 1 + 0.2x₃²",
+        source: CLOSED_FORM,
+        parameters: &[],
+        build: |_| Ok(Zoo::new(Secular::square_quadratic())),
+    },
+    Entry {
+        name: "hoelder-quartic",
+        aliases: &["T11", "E7"],
+        summary: "F' = −x^(1/3): degenerate selection at x = 0",
+        source: CLOSED_FORM,
+        parameters: &[],
+        build: |_| Ok(Zoo::new(Hoelder::quartic())),
+    },
+    Entry {
+        name: "hoelder-flat",
+        aliases: &["T11-flat"],
+        summary: "∇F without any Hölder exponent at x = 0",
+        source: CLOSED_FORM,
+        parameters: &[],
+        build: |_| Ok(Zoo::new(Hoelder::Flat)),
+    },
+    Entry {
+        name: "unbounded",
+        aliases: &["E1", "E2"],
+        summary: "lower level without a minimum",
+        source: FAILURE,
+        parameters: &[],
+        build: |_| Ok(Zoo::new(Unbounded)),
+    },
+    Entry {
+        name: "decaying-spectrum",
+        aliases: &["E4"],
+        summary: "lower Hessian without a gap: the rank cannot be told",
+        source: FAILURE,
+        parameters: &[],
+        build: |_| Ok(Zoo::new(DecayingSpectrum)),
+    },
+    Entry {
+        name: "flat-valley",
+        aliases: &["E6"],
+        summary: "quartic lower level: a single minimiser where the Hessian is singular",
+        source: FAILURE,
+        parameters: &[],
+        build: |_| Ok(Zoo::new(FlatValley)),
+    },
+    Entry {
+        name: "double-well",
+        aliases: &["E12"],
+        summary: "lower level with a false local minimum",
+        source: FAILURE,
+        parameters: &[],
+        build: |_| Ok(Zoo::new(DoubleWell)),
+    },
+    Entry {
+        name: "rotating-manifold",
+        aliases: &[],
+        summary: "least squares whose affine set of solutions turns with x",
+        source: "reliability test for implicit differentiation, data from seeded normals",
+        parameters: &[
+            Parameter::whole("rows", 5.0, 1.0, 1e4, "number of equations, below unknowns"),
+            Parameter::whole("unknowns", 10.0, 2.0, 1e5, "dimension of y"),
+            Parameter::whole("outer", 3.0, 1.0, 1e3, "dimension of x"),
+            Parameter::whole("seed", 1.0, 0.0, 9e15, "seed of the data"),
+        ],
+        build: |v| {
+            let (rows, unknowns) = (v.whole("rows"), v.whole("unknowns"));
+            let remedy = "a manifold of solutions needs fewer rows than unknowns";
+            ConfigError::require(rows < unknowns, "rows", rows, remedy)?;
+            Ok(Zoo::new(RotatingManifold::new(rows, unknowns, v.whole("outer"), v.whole("seed") as u64)))
+        },
+    },
+];
+
+/// Every problem.
+pub fn entries() -> &'static [Entry] {
+    ENTRIES
+}
+
+/// The names of every problem, in the order of the table of known answers.
+pub fn names() -> Vec<&'static str> {
+    ENTRIES.iter().map(|entry| entry.name).collect()
+}
+
+/// The problem of this name or alias (upper or lower case), or a run such as `R6`, with these parameters.
+///
+/// ```
+/// use bilevel::problems;
+///
+/// let torus = problems::by_name("torus", &[("k".to_owned(), 2.0)].into())?;
+/// assert_eq!(torus.intrinsic_dim(), Some(2));
+/// let error = problems::by_name("taurus", &problems::Parameters::new()).unwrap_err();
+/// assert!(error.to_string().contains("did you mean torus?"));
+/// # Ok::<(), bilevel::ConfigError>(())
+/// ```
+///
+/// # Errors
+/// An unknown name, answered with the nearest one; an unknown parameter; a value out of range.
+pub fn by_name(name: &str, parameters: &Parameters) -> Result<Zoo, ConfigError> {
+    let is_named = |entry: &&Entry| {
+        entry.name.eq_ignore_ascii_case(name) || entry.aliases.iter().any(|a| a.eq_ignore_ascii_case(name))
+    };
+    if let Some(entry) = ENTRIES.iter().find(is_named) {
+        return entry.build(parameters);
+    }
+    if let Some(run) = runs::by_name(name) {
+        return match parameters.first_key_value() {
+            None => Ok(run.problem),
+            Some((parameter, value)) => Err(ConfigError::new(
+                parameter,
+                value,
+                format!("{} has no parameters; leave it out", run.name),
+            )),
+        };
+    }
+    let known = ENTRIES.iter().flat_map(|entry| entry.aliases.iter().chain([&entry.name])).copied();
+    let nearest = known.min_by_key(|known| edits(&name.to_lowercase(), &known.to_lowercase()));
+    let guess = nearest.map_or_else(String::new, |nearest| format!("did you mean {nearest}? "));
+    Err(ConfigError::new("problem", name, format!("{guess}known are {}", names().join(", "))))
+}
+
+/// Number of single-letter edits between two words.
+fn edits(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, a) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, b) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(a != *b);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parameters(list: &[(&str, f64)]) -> Parameters {
+        list.iter().map(|&(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    #[test]
+    fn names_and_aliases_are_unique() {
+        let mut all: Vec<String> = ENTRIES
+            .iter()
+            .flat_map(|e| e.aliases.iter().chain([&e.name]))
+            .map(|name| name.to_lowercase())
+            .chain(runs::all().iter().map(|run| run.name.to_lowercase()))
+            .collect();
+        let count = all.len();
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), count);
+    }
+
+    #[test]
+    fn every_entry_builds_and_starts_with_its_dimensions() {
+        use crate::problem::Problem;
+        for entry in entries() {
+            let zoo = by_name(entry.name, &Parameters::new()).unwrap();
+            let (x, y) = zoo.start(3);
+            assert_eq!((x.len(), y.len()), zoo.dims(), "{}", entry.name);
+            assert_eq!(x, entry.default_x());
+            assert_ne!(y, zoo.start(4).1, "{}: starts do not depend on the seed", entry.name);
+            for alias in entry.aliases {
+                assert_eq!(by_name(&alias.to_lowercase(), &Parameters::new()).unwrap().dims(), zoo.dims());
+            }
+        }
+    }
+
+    #[test]
+    fn misspelt_names_are_answered_with_the_nearest() {
+        let error = by_name("shpere", &Parameters::new()).unwrap_err();
+        assert!(
+            error.to_string().starts_with("problem = shpere is not allowed: did you mean sphere?"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn parameters_are_checked_by_name_and_range() {
+        assert_eq!(by_name("T6", &parameters(&[("p", 9990.0)])).unwrap().dims(), (3, 9996));
+        let unknown = by_name("torus", &parameters(&[("q", 1.0)])).unwrap_err();
+        assert_eq!(unknown.to_string(), "q = 1 is not allowed: torus has the parameters k, p");
+        let range = by_name("torus", &parameters(&[("k", 0.0)])).unwrap_err();
+        assert!(
+            range.to_string().starts_with("k = 0 is not allowed: give a whole number from 1 to 64"),
+            "{range}"
+        );
+        let fraction = by_name("chain", &parameters(&[("links", 2.5)])).unwrap_err();
+        assert_eq!(fraction.field, "links");
+        let square = by_name("rotating-manifold", &parameters(&[("rows", 10.0)])).unwrap_err();
+        assert_eq!(square.field, "rows");
+        let none = by_name("R6", &parameters(&[("k", 2.0)])).unwrap_err();
+        assert_eq!(none.to_string(), "k = 2 is not allowed: R6 has no parameters; leave it out");
+    }
+}
