@@ -4,6 +4,8 @@ mod exit;
 mod interrupt;
 mod output;
 mod recipe;
+mod registry;
+mod run_folder;
 mod verb;
 
 use clap::Parser;
@@ -18,7 +20,7 @@ Examples:
   bilevel check recipe.toml               files, fields, derivatives, and what the run will cost
   bilevel reweight recipe.toml            the run itself
   bilevel resume runs/recipe              go on after an interruption, exactly where it stopped
-  bilevel solve --problem t5 --x 0.5,0.5  a dense problem with a known answer
+  bilevel solve --problem r6              a dense problem with a known answer
 
 Exit codes:
   0    done; a solve converged

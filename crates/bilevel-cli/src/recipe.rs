@@ -1,7 +1,6 @@
 //! The recipe of a solve: a TOML file, with the command line's options on top.
 
 use std::{
-    collections::HashSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -149,31 +148,39 @@ pub fn parse_setting(text: &str) -> Result<(String, Value), String> {
 
 /// What is wrong with a recipe, with file, line and value, and for an unknown key the nearest one that is known.
 pub fn explain(error: &toml::de::Error, path: &Path, text: &str) -> anyhow::Error {
-    let message = error.message().replace('\n', " ");
-    let names: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
-    let is_unknown = message.starts_with("unknown field") || message.starts_with("unknown variant");
-    let place = match (is_unknown.then(|| names.first()).flatten(), error.span()) {
-        // The span of an error inside a merged text is of no use; the word itself is where it is written.
-        (Some(unknown), _) => line_of(text, unknown),
+    // The span of an error inside a merged text is of no use; an unknown word itself is where it is written.
+    let line = match (unknown_word(error.message()), error.span()) {
+        (Some((unknown, _)), _) => line_of(text, unknown),
         (None, Some(span)) => text.get(..span.start).map(|before| before.matches('\n').count() + 1),
         (None, None) => None,
     };
-    let place = place.map_or_else(String::new, |line| {
+    let place = line.map_or_else(String::new, |line| {
         let shown = text.lines().nth(line - 1).unwrap_or_default().trim();
         format!(", line {line} (`{shown}`)")
     });
-    let detail = match names.as_slice() {
-        [unknown, known @ ..] if is_unknown && !known.is_empty() => {
+    usage(format!("recipe {}{place}: {}", path.display(), detail(error)))
+}
+
+/// What is wrong, without the place.
+pub fn detail(error: &toml::de::Error) -> String {
+    let message = error.message().replace('\n', " ");
+    match unknown_word(&message) {
+        Some((unknown, known)) if !known.is_empty() => {
             let what = if message.starts_with("unknown field") { "key" } else { "word" };
-            format!(
-                "unknown {what} `{unknown}`; did you mean `{}`? Known here: {}",
-                nearest(unknown, known),
-                known.join(", ")
-            )
+            let (nearest, known) = (nearest(unknown, &known), known.join(", "));
+            format!("unknown {what} `{unknown}`; did you mean `{nearest}`? Known here: {known}")
         }
-        _ => message.clone(),
-    };
-    usage(format!("recipe {}{place}: {detail}", path.display()))
+        _ => message,
+    }
+}
+
+/// The word that serde did not know and those that it did, from its message, which quotes them in this order.
+fn unknown_word(message: &str) -> Option<(&str, Vec<&str>)> {
+    if !message.starts_with("unknown field") && !message.starts_with("unknown variant") {
+        return None;
+    }
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    Some((quoted.next()?, quoted.collect()))
 }
 
 /// Number of the first line with this word, from 1.
@@ -202,11 +209,4 @@ fn changes(a: &str, b: &str) -> usize {
         row = previous;
     }
     row[b.len()]
-}
-
-/// `names` without the doubles, sorted: for messages.
-pub fn sorted<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
-    let mut names: Vec<&str> = names.into_iter().collect::<HashSet<_>>().into_iter().collect();
-    names.sort_unstable();
-    names
 }

@@ -1,0 +1,118 @@
+//! `bilevel list`
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+
+use crate::{
+    exit::Exit,
+    output::Output,
+    registry::{PROBLEMS, SOLVERS, dimensions},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  bilevel list              everything
+  bilevel list problems     what `solve` can be tried on
+  bilevel list solvers --json";
+
+/// List the solvers, and the problems with known answers
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub struct List {
+    /// What to list; everything without
+    #[arg(value_enum)]
+    what: Option<What>,
+    /// As tables in Markdown
+    #[arg(long)]
+    markdown: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    Solvers,
+    Problems,
+}
+
+/// A table: a title, the columns' names, and the rows.
+struct Table {
+    title: &'static str,
+    columns: &'static [&'static str],
+    rows: Vec<Vec<String>>,
+}
+
+fn solvers() -> Table {
+    let row = |entry: &crate::registry::SolverEntry| {
+        [entry.name, entry.what, entry.needs, entry.targets, entry.path].map(str::to_owned).to_vec()
+    };
+    Table {
+        title: "solvers",
+        columns: &["name", "what it does", "needs", "targets", "in the library"],
+        rows: SOLVERS.iter().map(row).collect(),
+    }
+}
+
+fn problems() -> Table {
+    let row = |entry: &crate::registry::ProblemEntry| {
+        vec![entry.name.to_owned(), entry.what.to_owned(), dimensions(&entry.make())]
+    };
+    Table {
+        title: "problems",
+        columns: &["name", "what it is", "size"],
+        rows: PROBLEMS.iter().map(row).collect(),
+    }
+}
+
+impl List {
+    pub fn run(&self, output: &Output) -> Result<Exit> {
+        let mut tables = Vec::new();
+        if self.what != Some(What::Problems) {
+            tables.push(solvers());
+        }
+        if self.what != Some(What::Solvers) {
+            tables.push(problems());
+        }
+        let style = if self.markdown { Table::markdown } else { Table::plain };
+        let text: Vec<String> = tables.iter().map(style).collect();
+        output.result(&text.join("\n"), &json(&tables))?;
+        Ok(Exit::Done)
+    }
+}
+
+/// `{"solvers": [{"name": …}, …], …}`
+fn json(tables: &[Table]) -> serde_json::Value {
+    let object = |table: &Table, row: &Vec<String>| -> serde_json::Value {
+        table
+            .columns
+            .iter()
+            .zip(row)
+            .map(|(name, cell)| ((*name).to_owned(), cell.clone().into()))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    };
+    let list =
+        |table: &Table| -> serde_json::Value { table.rows.iter().map(|row| object(table, row)).collect() };
+    tables.iter().map(|table| (table.title.to_owned(), list(table))).collect::<serde_json::Map<_, _>>().into()
+}
+
+impl Table {
+    fn plain(&self) -> String {
+        let width = self.rows.iter().map(|row| row[0].len()).max().unwrap_or(0);
+        let mut text = format!("{}\n", self.title);
+        for row in &self.rows {
+            text += &format!("  {:width$}  {}\n", row[0], row[1]);
+            for (name, cell) in self.columns.iter().zip(row).skip(2) {
+                text += &format!("  {:width$}    {name}: {cell}\n", "");
+            }
+        }
+        text
+    }
+    fn markdown(&self) -> String {
+        let line = |cells: Vec<&str>| format!("| {} |\n", cells.join(" | "));
+        let mut text = line(self.columns.to_vec());
+        text += &line(vec!["---"; self.columns.len()]);
+        for row in &self.rows {
+            text += &line(row.iter().map(String::as_str).collect());
+        }
+        text
+    }
+}
