@@ -5,6 +5,7 @@
 //! ```
 
 pub mod certificate;
+pub mod check;
 pub mod error;
 pub mod hyper_hessian;
 pub mod hypergradient;

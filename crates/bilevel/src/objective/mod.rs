@@ -145,7 +145,9 @@ pub(crate) mod examples {
             (vec![0.3, -0.7], vec![0.4, 0.9])
         }
         fn prox_x(&self, x: &mut Dense, _step: f64) {
-            x.iter_mut().for_each(|a| *a = a.clamp(-1.0, 1.0));
+            for a in x.iter_mut() {
+                *a = a.clamp(-1.0, 1.0);
+            }
         }
         fn is_x_constrained(&self) -> bool {
             true
