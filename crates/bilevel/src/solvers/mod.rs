@@ -1,6 +1,7 @@
 //! What every algorithm is: immutable settings, a state of its own, one step.
 
 pub mod hg_ms;
+pub mod superquantile_gibbs;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
