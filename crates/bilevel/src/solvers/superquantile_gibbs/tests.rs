@@ -14,10 +14,10 @@ fn on_sphere(stream: &mut Stream, n: usize) -> Dense {
 #[test]
 fn the_superquantile_solves_its_minimisation() {
     let mut stream = Stream::new(4, 0);
-    for n in [1, 7, 40] {
+    for n in [1_u32, 7, 40] {
         let values: Vec<f64> = (0..n).map(|_| stream.normal()).collect();
-        for level in [1.0 / n as f64, 0.3_f64.max(1.0 / n as f64), 1.0] {
-            let tail = level * n as f64;
+        for level in [1.0 / f64::from(n), 0.3_f64.max(1.0 / f64::from(n)), 1.0] {
+            let tail = level * f64::from(n);
             let objective = |beta: f64| beta + values.iter().map(|v| (v - beta).max(0.0)).sum::<f64>() / tail;
             // piecewise linear: the minimum is at one of the values
             let least = values.iter().map(|&v| objective(v)).fold(f64::INFINITY, f64::min);
@@ -63,7 +63,9 @@ fn the_best_of_many_on_a_sphere_misses_by_the_known_mean() {
     assert!((mean - expected).abs() <= 3.0 * expected / f64::from(repeats).sqrt(), "{mean}");
 }
 
-/// The estimate of F on the circle at x = 0.7, F = −0.7, from chains spread over the circle.
+/// The estimate of F on the circle at x = 0.7, F = −0.7, from chains spread over the circle. The expected numbers are
+/// superquantiles under the exact Gibbs measure exp(−g/ε) on the plane, by quadrature; the standard error of the estimate is
+/// 0.001 to 0.005, the rest of the tolerance is the step of the Langevin walk.
 #[test]
 fn the_estimate_on_the_circle_is_the_known_one() {
     let problem = Zoo::new(Circle::default());
@@ -71,7 +73,7 @@ fn the_estimate_on_the_circle_is_the_known_one() {
     let mut stream = Stream::new(1, 77);
     let start: Vec<Dense> = (0..20_000).map(|_| on_sphere(&mut stream, 2)).collect();
     for (temperature, expected) in
-        [(1e-1, [-0.669, -0.895]), (1e-2, [-0.657, -0.762]), (1e-3, [-0.657, -0.716])]
+        [(1e-1, [-0.67388, -0.88515]), (1e-2, [-0.65712, -0.75570]), (1e-3, [-0.65634, -0.71386])]
     {
         for (level, expected) in [0.1, 0.01].into_iter().zip(expected) {
             let solver = SuperquantileGibbs {
