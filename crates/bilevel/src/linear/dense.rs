@@ -48,6 +48,9 @@ impl Spectrum {
 
     /// Decomposes the symmetric part of a matrix.
     pub fn of_matrix(matrix: &DMatrix<f64>) -> Self {
+        if matrix.is_empty() {
+            return Self { values: vec![], vectors: DMatrix::zeros(0, 0) };
+        }
         let symmetric = (matrix + matrix.transpose()) * 0.5;
         let eigen = SymmetricEigen::new(symmetric);
         let mut order: Vec<usize> = (0..eigen.eigenvalues.len()).collect();

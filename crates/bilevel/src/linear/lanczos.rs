@@ -20,8 +20,14 @@ pub struct Extremes<V> {
 }
 
 /// Runs at most `steps` Lanczos steps from `start`, with full reorthogonalisation; ends early when the Krylov space is
-/// invariant. `None` when `start` is zero.
-pub fn extremes<V: Vector>(apply: Apply<V>, start: &V, steps: usize) -> OracleResult<Option<Extremes<V>>> {
+/// invariant up to `noise`, the relative error of a product: beyond it the process would see its own errors. `None` when
+/// `start` is zero.
+pub fn extremes<V: Vector>(
+    apply: Apply<V>,
+    start: &V,
+    steps: usize,
+    noise: f64,
+) -> OracleResult<Option<Extremes<V>>> {
     let norm = start.norm();
     if norm == 0.0 {
         return Ok(None);
@@ -40,7 +46,7 @@ pub fn extremes<V: Vector>(apply: Apply<V>, start: &V, steps: usize) -> OracleRe
             }
         }
         let beta = w.norm();
-        if step + 1 == steps.max(1) || beta <= 1e2 * start.resolution() * scale {
+        if step + 1 == steps.max(1) || beta <= noise * scale {
             break;
         }
         off_diagonal.push(beta);
@@ -70,7 +76,7 @@ mod tests {
     fn a_full_process_finds_the_whole_spectrum() {
         let entries = [3.0, -2.0, 0.5, 0.0, 1.0];
         let mut apply = |v: &Vec<f64>| Ok(v.iter().zip(entries).map(|(a, e)| a * e).collect());
-        let found = extremes(&mut apply, &vec![1.0; 5], 20).unwrap().unwrap();
+        let found = extremes(&mut apply, &vec![1.0; 5], 20, 1e-13).unwrap().unwrap();
         assert!((found.smallest + 2.0).abs() < 1e-12 && (found.norm - 3.0).abs() < 1e-12);
         assert!((found.vector[1].abs() - 1.0).abs() < 1e-10);
         assert_eq!(found.products, 5);
@@ -78,6 +84,6 @@ mod tests {
 
     #[test]
     fn the_zero_start_has_no_krylov_space() {
-        assert!(extremes(&mut |v: &Vec<f64>| Ok(v.clone()), &vec![0.0; 3], 5).unwrap().is_none());
+        assert!(extremes(&mut |v: &Vec<f64>| Ok(v.clone()), &vec![0.0; 3], 5, 1e-13).unwrap().is_none());
     }
 }

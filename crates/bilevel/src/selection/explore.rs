@@ -86,7 +86,8 @@ impl Explore {
         P::Lower: SecondOrder<P::X, P::Y>,
     {
         let dense = rank.is_dense(start.dim());
-        let loose = land.with_tol(land.tol.max(WALK_TOL));
+        // Without a factorisation the tangent space is only seen close to S(x).
+        let loose = if dense { land.with_tol(land.tol.max(WALK_TOL)) } else { land.clone() };
         let mut landing = loose.run(at, start.clone(), dense, rank.tol)?;
         let mut length = self.step;
         for _ in 0..self.walk_len {

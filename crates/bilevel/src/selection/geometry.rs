@@ -56,7 +56,7 @@ impl Default for Rank {
             dense_limit: 600,
             tol: 1e-6,
             gap_min: 1e3,
-            tol_solve: 1e-10,
+            tol_solve: 1e-12,
             max_products: 20_000,
             probes: 8,
         }
@@ -218,11 +218,11 @@ impl<Y: Vector> Geometry<Y> {
                 let solve = minres.solve(&mut |v| level.hessian_product(y, v), &image, &y.zeros_like())?;
                 geometry.products += solve.products;
                 geometry.norm = geometry.norm.max(solve.operator_norm.unwrap_or(0.0));
-                if let Some(ritz) = solve.smallest_ritz {
+                // a Ritz value below the cut is rounding that leaked into the kernel
+                if let Some(ritz) = solve.smallest_ritz.filter(|r| r.abs() > rank.tol * geometry.norm) {
                     geometry.range_min = geometry.range_min.min(ritz.abs());
                 }
                 if probe == 0 {
-                    // off S by δ the kernel eigenvalues are O(δ): iterating below that relative residual inverts them
                     let distance = 2.0 * gradient_norm / geometry.range_min;
                     minres.tolerance = rank.tol_solve.max(10.0 * distance / (1.0 + y.norm())).min(1e-2);
                 }
@@ -248,6 +248,14 @@ impl<Y: Vector> Geometry<Y> {
         geometry.kernel = Kernel::Implicit { dim: trace };
         geometry.minres = minres;
         Ok(geometry)
+    }
+
+    /// What an iterative solve cannot resolve of the kernel part of b: tolerance·κ·|b|; 0 with a factorisation.
+    pub fn projection_noise(&self, b: &Y) -> f64 {
+        if self.spectrum.is_some() || !self.range_min.is_finite() {
+            return 0.0;
+        }
+        self.minres.tolerance * self.norm / self.range_min * b.norm()
     }
 
     /// Dimension of the kernel; an estimate when the kernel is implicit.
@@ -299,7 +307,11 @@ impl<Y: Vector> Geometry<Y> {
                 is_solved: true,
             });
         }
-        let tangent = self.project(level, y, b)?;
+        let mut tangent = self.project(level, y, b)?;
+        if self.projection_noise(b) > 1e-9 * (1.0 + b.norm()) {
+            // what one projection leaves of the range is small: a second one leaves the square of it
+            tangent = self.project(level, y, &tangent)?;
+        }
         let range_part = b.plus(-1.0, &tangent);
         let solve = self.minres.solve(&mut |v| level.hessian_product(y, v), &range_part, &y.zeros_like())?;
         let scale = (self.norm * b.norm()).max(f64::MIN_POSITIVE);

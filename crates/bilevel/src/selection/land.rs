@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::level::{Level, trial_value};
 use crate::{
     error::{ConfigError, OracleResult},
-    linear::{LinearSolver, dense::Spectrum, lanczos::extremes, minres::Minres},
+    linear::{LinearSolver, LinearStatus, cg::Cg, dense::Spectrum, lanczos::extremes},
     rng::Stream,
     vector::Vector,
 };
@@ -145,10 +145,23 @@ impl Land {
         let mut stalled = false;
         let mut steps = 0;
         let mut trust = 1.0_f64;
+        // Without a factorisation the distance from S(x), |∇|/c, bounds how well the kernel can be seen, and c may be
+        // small: one step more costs little and squares it.
+        let mut is_polished = dense;
         loop {
             let size = gradient.norm();
             let curvature = curvature(level, &y, &gradient, dense)?;
             let landed = size <= self.tol || (stalled && size <= floor(&curvature, &y));
+            if landed && !is_polished && !stalled {
+                is_polished = true;
+                let rho = (-2.0 * curvature.smallest()).max(0.0) + trust * size.min(1.0);
+                let next = y.plus(1.0, &newton_step(level, &y, &gradient, &curvature, rho)?);
+                let next_gradient = level.gradient(&next)?;
+                if next_gradient.norm() < size {
+                    (y, gradient) = (next, next_gradient);
+                }
+                continue;
+            }
             if landed {
                 if curvature.smallest() >= -rank_tol * curvature.norm() {
                     return Ok(Landing { y, gradient, curvature, end: LandingEnd::Landed, steps });
@@ -202,13 +215,21 @@ fn newton_step<Y: Vector>(
         Curvature::Krylov { .. } => {
             // Dembo, Eisenstat and Steihaug: a forcing term of order √|∇| keeps superlinear convergence
             let tolerance = (0.1 * gradient.norm().sqrt()).clamp(1e-10, 0.1);
-            let solver = Minres { tolerance, ..Minres::default() };
-            let solve = solver.solve(
-                &mut |v| Ok(level.hessian_product(y, v)?.plus(rho, v)),
-                &gradient.scaled(-1.0),
-                &y.zeros_like(),
-            )?;
-            Ok(solve.solution)
+            let solver = Cg { tolerance, ..Cg::default() };
+            let target = gradient.scaled(-1.0);
+            let mut shift = rho;
+            loop {
+                let solve = solver.solve(
+                    &mut |v| Ok(level.hessian_product(y, v)?.plus(shift, v)),
+                    &target,
+                    &y.zeros_like(),
+                )?;
+                // The Ritz value that set ρ can miss the most negative eigenvalue; conjugate gradients meet it.
+                if solve.status != LinearStatus::NegativeCurvature {
+                    return Ok(solve.solution);
+                }
+                shift = 4.0 * shift.max(1e-3 * curvature.norm());
+            }
         }
     }
 }
@@ -235,7 +256,7 @@ fn curvature<Y: Vector>(
         let length = start.norm();
         start.axpy(length / size, gradient);
     }
-    let found = extremes(&mut apply, &start, LANCZOS_STEPS)?;
+    let found = extremes(&mut apply, &start, LANCZOS_STEPS, y.resolution().sqrt())?;
     Ok(match found {
         Some(e) => Curvature::Krylov { norm: e.norm, smallest: e.smallest, vector: e.vector },
         None => Curvature::Krylov { norm: 0.0, smallest: 0.0, vector: y.zeros_like() },

@@ -170,12 +170,12 @@ impl Refine {
         let mut best_residual = f64::INFINITY;
         let mut idle = 0;
         let mut is_fresh = true;
-        for _ in 0..=self.max_steps {
+        for taken in 0..=self.max_steps {
             let residual = point.tangent_residual();
             if is_fresh {
                 point.model = TangentModel::new(at, &point.geometry, &point.y, &point.v)?;
             }
-            let goal = self.tol * (1.0 + point.b.norm());
+            let goal = self.goal(&point);
             // Without a basis the curvature is probed only where the gradient is already small.
             let lowest = if residual <= goal || matches!(point.model, TangentModel::Explicit { .. }) {
                 if is_fresh {
@@ -196,7 +196,10 @@ impl Refine {
                 point.end = RefineEnd::Selected;
                 return Ok(point);
             }
-            if idle >= 12 || radius < 4.0 * point.y.resolution() * (1.0 + point.y.norm()) {
+            if taken == self.max_steps
+                || idle >= 12
+                || radius < 4.0 * point.y.resolution() * (1.0 + point.y.norm())
+            {
                 break;
             }
             if point.y.norm() > largest {
@@ -234,12 +237,17 @@ impl Refine {
             }
             best_residual = best_residual.min(now);
         }
-        if point.tangent_residual() <= self.tol * (1.0 + point.b.norm())
+        if point.tangent_residual() <= self.goal(&point)
             && point.model.alpha().is_none_or(|alpha| alpha >= -point.alpha_floor(self))
         {
             point.end = RefineEnd::Selected;
         }
         Ok(point)
+    }
+
+    /// |P∇_y f| at which a point counts as selected: the tolerance, or what the projection can resolve.
+    fn goal<Y: Vector>(&self, point: &SelectedPoint<Y>) -> f64 {
+        (self.tol * (1.0 + point.b.norm())).max(point.geometry.projection_noise(&point.b))
     }
 
     /// The step τ in T and the decrease of f that the model expects.

@@ -127,7 +127,7 @@ impl<Y: Vector> TangentModel<Y> {
     }
 
     /// M_T⁺ r for tangent r; eigenvalues of modulus up to `floor` are left out. Without a basis by conjugate
-    /// gradients in T, to relative residual 1e-8 or until curvature at most `floor` is met.
+    /// gradients in T, to three digits, since what it corrects is small; or until curvature at most `floor` is met.
     pub fn pseudoinverse<P: Problem<Y = Y>>(
         &self,
         at: &At<P>,
@@ -143,8 +143,9 @@ impl<Y: Vector> TangentModel<Y> {
         if let Some(image) = self.function(|value| if value.abs() > floor { value.recip() } else { 0.0 }, r) {
             return Ok(image);
         }
-        let step = self.conjugate_gradients(at, geometry, y, v, r, f64::INFINITY, 1e-8, floor)?;
-        Ok(step)
+        // what the solve for r left outside T has no curvature there and would be amplified
+        let r = geometry.project(at, y, r)?;
+        self.conjugate_gradients(at, geometry, y, v, &r, f64::INFINITY, 1e-3, floor)
     }
 
     /// Solves M_T τ = r in T by conjugate gradients, inside |τ| ≤ radius; negative curvature leads to the boundary
@@ -214,12 +215,14 @@ impl<Y: Vector> TangentModel<Y> {
             return Ok(self.lowest_direction());
         }
         let start = geometry.project(at, y, &Stream::new(0, TANGENT_PURPOSE).normal_like(y))?;
-        let found = extremes(&mut |t| self.product(at, geometry, y, v, t), &start, 8)?;
+        let found = extremes(&mut |t| self.product(at, geometry, y, v, t), &start, 8, DIFFERENCE_NOISE)?;
         *self = Self::Implicit { alpha: found.as_ref().map(|e| e.smallest) };
         Ok(found.map(|e| e.vector))
     }
 }
 
+/// Relative error that a product by differences and an iterative projection stays below.
+const DIFFERENCE_NOISE: f64 = 1e-6;
 /// Purpose of the random stream that starts Lanczos processes in T.
 const TANGENT_PURPOSE: u64 = 0x7a;
 
