@@ -108,7 +108,7 @@ impl Differentiate {
         let mut gradient = match self.inverse {
             Inverse::Pseudoinverse => implicit(at, point, &point.v)?,
             Inverse::Filter { gamma } => {
-                let v = self.extrapolate(gamma.unwrap_or(default_gamma), 2, |gamma| {
+                let v = self.extrapolate(gamma.unwrap_or(default_gamma), 2.0, |gamma| {
                     let (v, solved) = filtered(at, point, gamma, rank)?;
                     is_solved &= solved;
                     Ok(v)
@@ -116,14 +116,14 @@ impl Differentiate {
                 implicit(at, point, &v)?
             }
             Inverse::Regularised { gamma } => {
-                let v = self.extrapolate(gamma.unwrap_or(default_gamma), 1, |gamma| {
+                let v = self.extrapolate(gamma.unwrap_or(default_gamma), 1.0, |gamma| {
                     let (v, solved) = regularised(at, point, gamma, rank)?;
                     is_solved &= solved;
                     Ok(v)
                 })?;
                 implicit(at, point, &v)?
             }
-            Inverse::Penalty { sigma } => self.extrapolate(sigma, 1, |sigma| {
+            Inverse::Penalty { sigma } => self.extrapolate(sigma, 1.0, |sigma| {
                 let (gradient, landed) = penalty(at, point, sigma, land, rank)?;
                 is_solved &= landed;
                 Ok(gradient)
@@ -150,15 +150,15 @@ impl Differentiate {
     fn extrapolate<V: Vector>(
         &self,
         parameter: f64,
-        order: i32,
+        order: f64,
         mut form: impl FnMut(f64) -> OracleResult<V>,
     ) -> OracleResult<V> {
         let mut row = vec![form(parameter)?];
         for level in 1..=self.extrapolations {
-            let mut next = vec![form(parameter / 2f64.powi(level as i32))?];
+            let mut next = vec![form(parameter * 0.5f64.powf(f64::from(level)))?];
             for (k, coarse) in row.iter().enumerate() {
                 // the filter's bias has even powers only: orders 2, 4, 6; the others 1, 2, 3
-                let weight = 2f64.powi(order * (k as i32 + 1));
+                let weight = 2f64.powf(order * (k as f64 + 1.0));
                 let fine = next.last().expect("starts with one entry");
                 let better = fine.scaled(weight / (weight - 1.0)).plus(-1.0 / (weight - 1.0), coarse);
                 next.push(better);

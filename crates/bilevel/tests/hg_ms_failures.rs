@@ -222,10 +222,10 @@ fn e13_too_few_steps_to_land() {
 #[test]
 fn item_06_a_right_hand_side_outside_the_range() {
     use bilevel::linear::{LinearSolver, LinearStatus, cg::Cg, dense::Spectrum};
+    use bilevel::selection::level::Level;
     let row = row("T3");
     let oracles = Oracles::new(&row.problem);
     let at = bilevel::selection::level::At { oracles: &oracles, x: &row.x, sign: 1.0 };
-    use bilevel::selection::level::Level;
     let y = row.selection.clone().unwrap();
     let mut apply = |v: &Vec<f64>| at.hessian_product(&y, v);
     let spectrum = Spectrum::of(&mut apply, &y).unwrap();

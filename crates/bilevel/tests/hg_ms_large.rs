@@ -2,9 +2,7 @@
 
 use bilevel::{
     Oracles, Solver, Status, Vector,
-    problems::{
-        Formulas, Zoo, least_squares::LargeLeastSquares, rotating_manifold::RotatingManifold, torus::Torus,
-    },
+    problems::{Zoo, least_squares::LargeLeastSquares, rotating_manifold::RotatingManifold, torus::Torus},
     rng::Stream,
     selection::geometry::Factorise,
     solvers::hg_ms::{Exploration, HgMs, HgMsState},
@@ -29,7 +27,7 @@ fn the_rotating_manifold_is_right_to_1e_8_and_its_dimension_is_named() {
                 .evaluate(
                     &Oracles::new(&problem),
                     &x,
-                    &[y.clone()],
+                    std::slice::from_ref(&y),
                     Exploration::Full,
                     &mut Stream::new(1, 0),
                     None,
@@ -53,7 +51,14 @@ fn the_large_rotating_manifold_is_right_to_1e_8() {
     let y = problem.formulas().start_y(&x, 1);
     let truth = problem.known(&x).unwrap().gradient.unwrap();
     let found = matrix_free()
-        .evaluate(&Oracles::new(&problem), &x, &[y], Exploration::None, &mut Stream::new(1, 0), None)
+        .evaluate(
+            &Oracles::new(&problem),
+            &x,
+            std::slice::from_ref(&y),
+            Exploration::None,
+            &mut Stream::new(1, 0),
+            None,
+        )
         .unwrap();
     assert!(found.certificate.is_certified(), "{}", found.certificate);
     let error = found.gradient().unwrap().distance(&truth) / truth.norm();
@@ -71,7 +76,14 @@ fn large_least_squares_without_factorisation() {
         let x = vec![0.3, -0.7];
         let y = problem.formulas().start_y(&x, 1);
         let found = matrix_free()
-            .evaluate(&Oracles::new(&problem), &x, &[y], Exploration::None, &mut Stream::new(1, 0), None)
+            .evaluate(
+                &Oracles::new(&problem),
+                &x,
+                std::slice::from_ref(&y),
+                Exploration::None,
+                &mut Stream::new(1, 0),
+                None,
+            )
             .unwrap();
         assert!(found.certificate.is_certified(), "{}", found.certificate);
         let error = found.gradient().unwrap().distance(&vec![30.13289402582658, -69.627823897422461]) / 75.0;

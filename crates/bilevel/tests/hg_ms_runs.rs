@@ -67,7 +67,9 @@ fn r6_seed(signs: [f64; 3]) -> Vec<f64> {
 /// Items 12, 15: the printed minimisers, the wrong-branch runs with exploration on.
 #[test]
 fn item_15_runs_reach_the_printed_minimisers() {
-    let cases: Vec<(&str, Zoo, Vec<f64>, Vec<f64>, Vec<f64>, f64)> = vec![
+    // name, problem, start of x and y, minimiser, F*
+    type Case = (&'static str, Zoo, Vec<f64>, Vec<f64>, Vec<f64>, f64);
+    let cases: Vec<Case> = vec![
         ("R2", r2(), vec![0.5], vec![1.0, 0.0], vec![1.3], -1.05),
         (
             "R4",

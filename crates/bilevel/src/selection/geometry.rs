@@ -194,8 +194,7 @@ impl<Y: Vector> Geometry<Y> {
         rank: &Rank,
     ) -> OracleResult<Self> {
         let mut stream = Stream::new(0, PROBE_PURPOSE);
-        let mut minres =
-            Minres { tolerance: rank.tol_solve, max_iterations: rank.max_products, ..Minres::default() };
+        let mut minres = Minres { tolerance: rank.tol_solve, max_iterations: rank.max_products };
         let mut geometry = Self {
             kernel: Kernel::Implicit { dim: 0.0 },
             norm,

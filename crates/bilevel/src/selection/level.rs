@@ -73,7 +73,8 @@ where
     pub fn j_transposed(&self, y: &P::Y, u: &P::X) -> OracleResult<P::Y> {
         let Some(h) = difference_step(self.x, u) else { return Ok(y.zeros_like()) };
         let (ahead, behind) = (self.x.plus(h, u), self.x.plus(-h, u));
-        central_difference(&self.moved_to(&ahead).gradient(y)?, &self.moved_to(&behind).gradient(y)?, h)
+        let (ahead, behind) = (self.moved_to(&ahead).gradient(y)?, self.moved_to(&behind).gradient(y)?);
+        Ok(central_difference(&ahead, &behind, h))
     }
 }
 
@@ -125,8 +126,8 @@ pub fn difference_step<V: Vector>(point: &V, direction: &V) -> Option<f64> {
 }
 
 /// (ahead − behind)/2h.
-fn central_difference<V: Vector>(ahead: &V, behind: &V, h: f64) -> OracleResult<V> {
-    Ok(ahead.plus(-1.0, behind).scaled(0.5 / h))
+fn central_difference<V: Vector>(ahead: &V, behind: &V, h: f64) -> V {
+    ahead.plus(-1.0, behind).scaled(0.5 / h)
 }
 
 /// Derivative at y along t of a vector-valued function, by a central difference: two evaluations.
@@ -136,7 +137,7 @@ pub fn differential<Y: Vector, V: Vector>(
     mut function: impl FnMut(&Y) -> OracleResult<V>,
 ) -> OracleResult<V> {
     match difference_step(y, t) {
-        Some(h) => central_difference(&function(&y.plus(h, t))?, &function(&y.plus(-h, t))?, h),
+        Some(h) => Ok(central_difference(&function(&y.plus(h, t))?, &function(&y.plus(-h, t))?, h)),
         None => Ok(function(y)?.scaled(0.0)),
     }
 }

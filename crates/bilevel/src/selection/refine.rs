@@ -207,7 +207,7 @@ impl Refine {
                 return Ok(point);
             }
 
-            let (step, decrease) = self.step(at, &point, lowest.as_ref(), alpha, floor, radius)?;
+            let (step, decrease) = model_step(at, &point, lowest.as_ref(), alpha, floor, radius)?;
             let landing = land.run(at, point.y.plus(1.0, &step), dense, rank.tol)?;
             let moved = if landing.end == LandingEnd::Landed {
                 let value = trial_value(at.f(&landing.y))? - point.v.dot(&landing.gradient);
@@ -249,50 +249,48 @@ impl Refine {
     fn goal<Y: Vector>(&self, point: &SelectedPoint<Y>) -> f64 {
         (self.tol * (1.0 + point.b.norm())).max(point.geometry.projection_noise(&point.b))
     }
+}
 
-    /// The step τ in T and the decrease of f that the model expects.
-    fn step<P: Problem>(
-        &self,
-        at: &At<P>,
-        point: &SelectedPoint<P::Y>,
-        lowest: Option<&P::Y>,
-        alpha: f64,
-        floor: f64,
-        radius: f64,
-    ) -> OracleResult<(P::Y, f64)>
-    where
-        P::Lower: SecondOrder<P::X, P::Y>,
-    {
-        let r = &point.tangent;
-        let mut step = match point.model.function(|value| -value.abs().max(floor).recip(), r) {
-            Some(step) => step,
-            None => {
-                let forcing = r.norm().sqrt().clamp(1e-8, 0.1);
-                let target = r.scaled(-1.0);
-                point.model.conjugate_gradients(
-                    at,
-                    &point.geometry,
-                    &point.y,
-                    &point.v,
-                    &target,
-                    radius,
-                    forcing,
-                    floor,
-                )?
-            }
-        };
-        let norm = step.norm();
-        if norm > radius {
-            step.scale(radius / norm);
-        }
-        if let Some(q) = lowest.filter(|_| alpha < -floor) {
-            if step.dot(q).abs() < 0.1 * radius {
-                // f falls to both sides to second order; take the side to which it falls to first order
-                let side = if r.dot(q) > 0.0 { -0.5 } else { 0.5 };
-                step.axpy(side * radius, q);
-            }
-        }
-        let curved = point.model.product(at, &point.geometry, &point.y, &point.v, &step)?;
-        Ok((step.clone(), (r.dot(&step) + 0.5 * curved.dot(&step)).min(0.0)))
+/// The step τ in T and the decrease of f that the model expects.
+fn model_step<P: Problem>(
+    at: &At<P>,
+    point: &SelectedPoint<P::Y>,
+    lowest: Option<&P::Y>,
+    alpha: f64,
+    floor: f64,
+    radius: f64,
+) -> OracleResult<(P::Y, f64)>
+where
+    P::Lower: SecondOrder<P::X, P::Y>,
+{
+    let r = &point.tangent;
+    let mut step = if let Some(step) = point.model.function(|value| -value.abs().max(floor).recip(), r) {
+        step
+    } else {
+        let forcing = r.norm().sqrt().clamp(1e-8, 0.1);
+        let target = r.scaled(-1.0);
+        point.model.conjugate_gradients(
+            at,
+            &point.geometry,
+            &point.y,
+            &point.v,
+            &target,
+            radius,
+            forcing,
+            floor,
+        )?
+    };
+    let norm = step.norm();
+    if norm > radius {
+        step.scale(radius / norm);
     }
+    if let Some(q) = lowest.filter(|_| alpha < -floor)
+        && step.dot(q).abs() < 0.1 * radius
+    {
+        // f falls to both sides to second order; take the side to which it falls to first order
+        let side = if r.dot(q) > 0.0 { -0.5 } else { 0.5 };
+        step.axpy(side * radius, q);
+    }
+    let curved = point.model.product(at, &point.geometry, &point.y, &point.v, &step)?;
+    Ok((step.clone(), (r.dot(&step) + 0.5 * curved.dot(&step)).min(0.0)))
 }

@@ -1,5 +1,6 @@
 //! HG-MS: select, then differentiate.
 
+mod certify;
 mod evaluate;
 mod simplex_qp;
 mod update;
@@ -234,7 +235,7 @@ impl HgMs {
 
     /// These settings with the tolerances of selection divided by 100, `times` times.
     fn tightened(&self, times: u32) -> Self {
-        let factor = 100f64.powi(-(times.min(2) as i32));
+        let factor = 100f64.powf(-f64::from(times.min(2)));
         let mut settings = self.clone();
         settings.land.tol *= factor;
         settings.refine.tol *= factor;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Evaluation, Exploration, HgMs, HgMsState, Target, simplex_qp};
 use crate::{
+    certificate::Finding,
     error::{ConfigError, OracleError, OracleResult},
     hyper_hessian::{hyper_hessian, selection_derivative},
     linear::dense::Spectrum,
@@ -130,7 +131,7 @@ impl HgMs {
         state.jacobian_start = state.jacobian_start.or(evaluation.certificate.jacobian);
         let explores = self.explore.enabled && self.target != Target::Selected;
 
-        let mut direction = settings.stationarity(oracles, state, &evaluation)?;
+        let mut direction = settings.stationarity(oracles, state, &evaluation);
         if direction.norm <= self.upper.tol && explores && exploration != Exploration::Full {
             // never stop without a last look
             let seeds: Vec<P::Y> = evaluation.branches.iter().map(|b| b.point.y.clone()).collect();
@@ -142,7 +143,7 @@ impl HgMs {
                 &mut state.stream,
                 state.jacobian_start,
             )?;
-            direction = settings.stationarity(oracles, state, &evaluation)?;
+            direction = settings.stationarity(oracles, state, &evaluation);
         }
         if !evaluation.branches.is_empty() {
             state.branches = evaluation.branches.iter().map(|b| b.point.y.clone()).collect();
@@ -171,27 +172,24 @@ impl HgMs {
                 settings.branchwise_search(oracles, state, &evaluation)?
             }
         };
-        match accepted {
-            Some(trial) => {
-                let gradient = evaluation.branches[trial.from]
-                    .hypergradient
-                    .as_ref()
-                    .expect("steps start from branches with a hypergradient")
-                    .gradient
-                    .clone();
-                info.extras.push(("step_x".into(), trial.eta));
-                state.previous = Some((std::mem::replace(&mut state.x, trial.x), gradient));
-                state.branches = trial.branches;
-                state.eta = Some(trial.eta);
-                state.stalls = 0;
-            }
-            None => {
-                state.stalls += 1;
-                state.tightening += 1;
-                state.explore_now = true;
-                if state.stalls == 2 {
-                    info.end = Some(Status::Stalled);
-                }
+        if let Some(trial) = accepted {
+            let gradient = evaluation.branches[trial.from]
+                .hypergradient
+                .as_ref()
+                .expect("steps start from branches with a hypergradient")
+                .gradient
+                .clone();
+            info.extras.push(("step_x".into(), trial.eta));
+            state.previous = Some((std::mem::replace(&mut state.x, trial.x), gradient));
+            state.branches = trial.branches;
+            state.eta = Some(trial.eta);
+            state.stalls = 0;
+        } else {
+            state.stalls += 1;
+            state.tightening += 1;
+            state.explore_now = true;
+            if state.stalls == 2 {
+                info.end = Some(Status::Stalled);
             }
         }
         Ok(info)
@@ -212,7 +210,7 @@ impl HgMs {
             || certificate.has("SelectionUnbounded");
         if let Some(finding) = &fatal {
             // spurious lower minima do not take anything from the lowest ones
-            let is_doubt = !matches!(finding, crate::certificate::Finding::LowerValueSplit { .. });
+            let is_doubt = !matches!(finding, Finding::LowerValueSplit { .. });
             state.doubts = if is_doubt { state.doubts + 1 } else { 0 };
             if is_hopeless || state.doubts >= MAX_DOUBTS {
                 return Some(Status::Flagged { finding: finding.clone() });
@@ -226,10 +224,8 @@ impl HgMs {
         if stationarity > self.upper.tol {
             return None;
         }
-        let no_signal = certificate
-            .findings
-            .iter()
-            .find(|finding| matches!(finding, crate::certificate::Finding::NoSignal { .. }));
+        let no_signal =
+            certificate.findings.iter().find(|finding| matches!(finding, Finding::NoSignal { .. }));
         Some(match fatal.as_ref().or(no_signal) {
             Some(finding) => Status::Flagged { finding: finding.clone() },
             None if certificate.is_explored => Status::Converged,
@@ -244,17 +240,17 @@ impl HgMs {
         oracles: &Oracles<P>,
         state: &HgMsState<P::X, P::Y>,
         evaluation: &Evaluation<P::X, P::Y>,
-    ) -> OracleResult<Stationarity>
+    ) -> Stationarity
     where
         P::Lower: SecondOrder<P::X, P::Y>,
     {
         if evaluation.branches.is_empty() {
-            return Ok(Stationarity { norm: f64::INFINITY, weights: None });
+            return Stationarity { norm: f64::INFINITY, weights: None };
         }
         if self.target == Target::Pessimistic {
             let eta = state.eta.unwrap_or(1.0);
             let plan = prox_linear_plan(evaluation, eta);
-            return Ok(Stationarity { norm: plan.step.norm() / eta, weights: Some(plan.weights) });
+            return Stationarity { norm: plan.step.norm() / eta, weights: Some(plan.weights) };
         }
         let eta = state.eta.unwrap_or(self.upper.first);
         let norm = signed_gradients(evaluation)
@@ -268,7 +264,7 @@ impl HgMs {
                 }
             })
             .fold(0.0, f64::max);
-        Ok(Stationarity { norm, weights: None })
+        Stationarity { norm, weights: None }
     }
 
     /// Lines 14 to 18: every active branch is tried, the best accepted trial is returned.
@@ -312,13 +308,13 @@ impl HgMs {
                 if moved.norm() <= state.x.resolution() * (1.0 + state.x.norm()) {
                     break;
                 }
-                if let Some((reached, branches)) = self.value_at(&at, &x, &moved, evaluation)? {
-                    if reached <= value - expected + noise {
-                        if best.as_ref().is_none_or(|known| reached < known.value) {
-                            best = Some(Trial { x, value: reached, branches, eta, from });
-                        }
-                        break;
+                if let Some((reached, branches)) = self.value_at(&at, &x, &moved, evaluation)?
+                    && reached <= value - expected + noise
+                {
+                    if best.as_ref().is_none_or(|known| reached < known.value) {
+                        best = Some(Trial { x, value: reached, branches, eta, from });
                     }
+                    break;
                 }
                 eta *= 0.5;
             }
@@ -361,7 +357,6 @@ impl HgMs {
 
     /// Signed value of the best branch at x⁺, and all branches there, from the predictions of the branches at x.
     /// `None` where no branch arrives, or an oracle is not finite.
-    #[expect(clippy::type_complexity, reason = "a value and the points it was taken from")]
     fn value_at<P: Problem>(
         &self,
         at: &At<P>,
