@@ -100,6 +100,10 @@ impl RotatingManifold {
         (a * a.transpose()).cholesky()
     }
     /// What gradient descent on g (or any iteration in the row space) selects from y₀; `None` without full row rank.
+    ///
+    /// The derivative keeps y₀ fixed, so it has two parts: the limit moves, and with S(x) the row space turns that y₀ is
+    /// projected along. From a y₀ on S(x) the second part vanishes and the gradient is −J H⁺∇_y f at y₀: that of a
+    /// solver which lands from its last point.
     pub fn selected(&self, x: &[f64], y0: &[f64]) -> Option<Selected> {
         let a = self.matrix(x);
         let gram = Self::gram(&a)?;
