@@ -2,11 +2,20 @@
 
 pub mod demo;
 pub mod error;
+pub mod eval;
+pub mod ledger;
+pub mod model;
 pub mod progress;
 pub mod recipe;
 pub mod result;
+pub mod reweighting;
+pub mod run;
+pub mod source;
+pub mod tokenizer;
+pub mod train;
 
 pub use error::{DataError, ReweightError};
 pub use progress::{Progress, ProgressEvent, Silent};
 pub use recipe::{Method, Recipe};
 pub use result::{RunResult, TraceRow};
+pub use run::{Forecast, Prepared, prepare, resume, reweight};

@@ -1,0 +1,163 @@
+//! How a mixture is judged: test losses of retrained models, compared example by example.
+
+use bilevel::rng::Stream;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    model::{Decoder, Workspace},
+    recipe::Method,
+    result::{Comparison, Verdict},
+    source::Dataset,
+};
+
+/// Losses of a model on every example of a data set.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Scores {
+    /// Sum of the cross-entropies of each example, nats.
+    pub sums: Vec<f64>,
+    /// Tokens under the loss of each example.
+    pub counts: Vec<u64>,
+    /// Tokens whose most likely prediction is right.
+    pub hits: u64,
+    /// Tokens that went through the model.
+    pub tokens: u64,
+}
+
+impl Scores {
+    /// Mean loss in nats per token under the loss.
+    pub fn mean(&self) -> f64 {
+        self.sums.iter().sum::<f64>() / self.counts.iter().sum::<u64>() as f64
+    }
+    /// Share of right predictions.
+    pub fn accuracy(&self) -> f64 {
+        self.hits as f64 / self.counts.iter().sum::<u64>() as f64
+    }
+}
+
+/// Examples that go through the model at once.
+const AT_ONCE: usize = 16;
+
+/// Scores the first `limit` examples of a data set.
+pub fn score(decoder: &Decoder, y: &[f32], set: &Dataset, limit: usize, work: &mut Workspace<f32>) -> Scores {
+    let mut scores = Scores::default();
+    let n = set.len().min(limit);
+    for start in (0..n).step_by(AT_ONCE) {
+        let batch = set.batch(start..(start + AT_ONCE).min(n));
+        let logits = decoder.logits(y, &batch, work);
+        for (row, &target) in logits.chunks_exact(decoder.vocabulary).zip(&batch.targets) {
+            scores.hits += u64::from(row.iter().all(|&a| a <= row[target as usize]));
+        }
+        let losses = decoder.row_losses_of_logits(&batch, work);
+        let mut rows = batch.rows.iter().zip(&losses).peekable();
+        let mut end = 0;
+        for &length in &batch.lengths {
+            end += length;
+            let (mut sum, mut count) = (0.0, 0);
+            while let Some((_, loss)) = rows.next_if(|(row, _)| (**row as usize) < end) {
+                sum += loss;
+                count += 1;
+            }
+            scores.sums.push(sum);
+            scores.counts.push(count);
+        }
+        scores.tokens += batch.tokens.len() as u64;
+    }
+    scores
+}
+
+/// Resamples of the bootstrap: the 2.5 % quantile of 2000 is known to about 0.35 % of the mass.
+const RESAMPLES: usize = 2000;
+
+/// Compares two methods' models, paired by seed and by test example.
+///
+/// The standard error has two parts: from the test examples (bootstrap over examples of the mean difference over
+/// seeds) and from the seeds (bootstrap over seeds, times √(n/(n − 1)), by which a bootstrap over n items is too
+/// small). One seed has no second part.
+pub fn compare(method: Method, baseline: Method, ours: &[&Scores], theirs: &[&Scores]) -> Comparison {
+    let seeds = ours.len();
+    let examples = ours[0].sums.len();
+    let counts: Vec<f64> = ours[0].counts.iter().map(|&c| c as f64).collect();
+    let differences: Vec<Vec<f64>> = ours
+        .iter()
+        .zip(theirs)
+        .map(|(a, b)| a.sums.iter().zip(&b.sums).map(|(a, b)| a - b).collect())
+        .collect();
+    let mean = |s: &[usize], e: &[usize]| {
+        let total: f64 = e.iter().map(|&j| counts[j]).sum();
+        s.iter().map(|&i| e.iter().map(|&j| differences[i][j]).sum::<f64>()).sum::<f64>()
+            / (s.len() as f64 * total)
+    };
+    let all_seeds: Vec<usize> = (0..seeds).collect();
+    let all_examples: Vec<usize> = (0..examples).collect();
+    let difference = mean(&all_seeds, &all_examples);
+    let per_seed: Vec<f64> = all_seeds.iter().map(|&s| mean(&[s], &all_examples)).collect();
+    let mut stream = Stream::new(0, 0x626f_6f74);
+    let mut draw = |n: usize| -> Vec<usize> { (0..n).map(|_| stream.below(n as u64) as usize).collect() };
+    let (mut by_examples, mut by_seeds, mut jointly) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..RESAMPLES {
+        let (s, e) = (draw(seeds), draw(examples));
+        by_examples.push(mean(&all_seeds, &e));
+        by_seeds.push(s.iter().map(|&i| per_seed[i]).sum::<f64>() / seeds as f64);
+        jointly.push(mean(&s, &e));
+    }
+    let n = seeds as f64;
+    let from_seeds = if seeds > 1 { variance(&by_seeds) * n / (n - 1.0) } else { 0.0 };
+    let standard_error = (variance(&by_examples) + from_seeds).sqrt();
+    jointly.sort_by(f64::total_cmp);
+    let verdict = if difference < -2.0 * standard_error {
+        Verdict::Better
+    } else if difference > 2.0 * standard_error {
+        Verdict::Worse
+    } else {
+        Verdict::NoDifference
+    };
+    let interval = (jointly[RESAMPLES / 40], jointly[RESAMPLES - 1 - RESAMPLES / 40]);
+    Comparison { method, baseline, difference, standard_error, interval, verdict }
+}
+
+fn variance(values: &[f64]) -> f64 {
+    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len() as f64
+}
+
+/// Mean and standard deviation (of a sample; absent for one value).
+pub fn spread(values: &[f64]) -> (f64, Option<f64>) {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let sd = (values.len() > 1)
+        .then(|| (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt());
+    (mean, sd)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scores(shift: f64, noise_seed: u64) -> Scores {
+        let mut stream = Stream::new(noise_seed, 0);
+        let sums =
+            (0..200).map(|i| 10.0 + f64::from(i % 7) + 5.0 * (shift + 0.1 * stream.normal())).collect();
+        Scores { sums, counts: vec![5; 200], hits: 0, tokens: 0 }
+    }
+
+    #[test]
+    fn a_shift_is_found_and_pairing_removes_what_examples_share() {
+        let (a, b) = ([scores(-0.1, 1), scores(-0.1, 2)], [scores(0.0, 3), scores(0.0, 4)]);
+        let result = compare(Method::HgMs, Method::Uniform, &a.each_ref(), &b.each_ref());
+        assert_eq!(result.verdict, Verdict::Better);
+        // two seeds of 200 examples with deviation 0.1·√2 each: 0.1·√2/√400 = 0.007, the examples' own spread gone
+        assert!((result.difference + 0.1).abs() < 4.0 * 0.007, "{result:?}");
+        assert!(result.standard_error < 0.02, "{result:?}");
+        assert!(result.interval.0 < result.difference && result.difference < result.interval.1);
+    }
+
+    #[test]
+    fn noise_is_no_difference() {
+        let (a, b) = (
+            [scores(0.0, 1), scores(0.0, 2), scores(0.0, 5)],
+            [scores(0.0, 3), scores(0.0, 4), scores(0.0, 6)],
+        );
+        let result = compare(Method::HgMs, Method::Uniform, &a.each_ref(), &b.each_ref());
+        assert_eq!(result.verdict, Verdict::NoDifference, "{result:?}");
+    }
+}

@@ -1,0 +1,133 @@
+use super::*;
+
+fn tiny() -> Decoder {
+    let sizes =
+        ModelSizes { layers: 2, width: 16, heads: 4, kv_heads: 2, ffn: 12, context: 9, rope_base: 10_000.0 };
+    Decoder::new(sizes, 11)
+}
+
+fn batch() -> Batch {
+    Batch {
+        tokens: vec![1, 5, 3, 3, 10, 0, 2, 7, 4, 9, 9, 1],
+        lengths: vec![7, 1, 4],
+        rows: vec![2, 3, 4, 6, 7, 9, 11],
+        targets: vec![3, 10, 0, 5, 1, 9, 8],
+    }
+}
+
+/// Larger than at the start of training, so that every part of the model matters.
+fn point(decoder: &Decoder) -> Vec<f64> {
+    let mut stream = Stream::new(3, 0);
+    (0..decoder.parameters()).map(|_| 0.4 * stream.normal() + 0.1).collect()
+}
+
+fn total(decoder: &Decoder, y: &[f64], batch: &Batch) -> f64 {
+    decoder.row_losses(y, batch, &mut decoder.workspace()).iter().sum()
+}
+
+#[test]
+fn gradient_agrees_with_central_differences() {
+    let (decoder, batch) = (tiny(), batch());
+    let y = point(&decoder);
+    let mut gradient = vec![0.0; y.len()];
+    let loss = decoder.loss_gradient(&y, &batch, 1.0, &mut gradient, &mut decoder.workspace());
+    assert!((loss - total(&decoder, &y, &batch)).abs() < 1e-12);
+    // one direction inside each tensor, so that no part can hide behind another
+    let h = 1e-5;
+    for tensor in decoder.tensors() {
+        let mut stream = Stream::new(9, tensor.range.start as u64);
+        let direction: Vec<f64> =
+            (0..y.len()).map(|i| if tensor.range.contains(&i) { stream.normal() } else { 0.0 }).collect();
+        let at = |s: f64| {
+            let moved: Vec<f64> = y.iter().zip(&direction).map(|(y, d)| y + s * h * d).collect();
+            total(&decoder, &moved, &batch)
+        };
+        let difference = (at(1.0) - at(-1.0)) / (2.0 * h);
+        let inner: f64 = gradient.iter().zip(&direction).map(|(g, d)| g * d).sum();
+        // rounding 1e-16·loss/h = 1e-10, truncation h² = 1e-10 times third derivatives of order 10²
+        assert!(
+            (difference - inner).abs() < 1e-7 * (1.0 + inner.abs()),
+            "{}: {difference} {inner}",
+            tensor.name
+        );
+    }
+}
+
+#[test]
+fn a_sequence_does_not_see_its_neighbours_or_its_future() {
+    let (decoder, mut batch) = (tiny(), batch());
+    let y = point(&decoder);
+    let before = decoder.row_losses(&y, &batch, &mut decoder.workspace());
+    batch.tokens[5] = 8; // after rows 2, 3, 4; before row 6
+    let after = decoder.row_losses(&y, &batch, &mut decoder.workspace());
+    for (row, (a, b)) in batch.rows.iter().zip(before.iter().zip(&after)) {
+        assert_eq!(a == b, *row != 6, "row {row}: {a} {b}");
+    }
+}
+
+#[test]
+fn gauss_newton_is_symmetric_positive_and_the_hessian_of_a_linearised_model() {
+    let (decoder, batch) = (tiny(), batch());
+    let y = point(&decoder);
+    let mut w = decoder.workspace();
+    let mut stream = Stream::new(5, 0);
+    let mut random = || -> Vec<f64> { (0..y.len()).map(|_| stream.normal()).collect() };
+    let (u, v) = (random(), random());
+    let mut product = |v: &[f64]| {
+        let mut out = vec![0.0; y.len()];
+        decoder.gauss_newton(&y, v, 1e-5, &batch, 1.0, &mut out, &mut w);
+        out
+    };
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let (hu, hv) = (product(&u), product(&v));
+    // J v carries the truncation h²·|v|³ of its difference
+    assert!((dot(&u, &hv) - dot(&v, &hu)).abs() < 1e-5 * dot(&u, &hu).abs());
+    // ⟨v, H_GN v⟩ = Σ_rows variance of J v under π
+    let h = 1e-5;
+    let at = |s: f64| -> Vec<f64> {
+        let moved: Vec<f64> = y.iter().zip(&v).map(|(y, d)| y + s * h * d).collect();
+        decoder.logits(&moved, &batch, &mut decoder.workspace()).to_vec()
+    };
+    let tangent: Vec<f64> = at(1.0).iter().zip(at(-1.0)).map(|(a, b)| (a - b) / (2.0 * h)).collect();
+    let mut expected = 0.0;
+    for (row, t) in at(0.0).chunks(11).zip(tangent.chunks(11)) {
+        let mut p = row.to_vec();
+        softmax(&mut p);
+        let mean = dot(&p, t);
+        expected += p.iter().zip(t).map(|(p, t)| p * (t - mean).powi(2)).sum::<f64>();
+    }
+    assert!((dot(&v, &hv) - expected).abs() < 1e-6 * expected);
+}
+
+#[test]
+fn single_precision_follows_double_precision() {
+    let (decoder, batch) = (tiny(), batch());
+    let y = point(&decoder);
+    let single: Vec<f32> = y.iter().map(|&a| a as f32).collect();
+    let a = decoder.row_losses(&y, &batch, &mut decoder.workspace());
+    let b = decoder.row_losses(&single, &batch, &mut decoder.workspace());
+    for (a, b) in a.iter().zip(&b) {
+        // 2^-24 relative in logits of order 10, through a few dozen operations
+        assert!((a - b).abs() < 1e-4, "{a} {b}");
+    }
+}
+
+#[test]
+fn the_fast_exponential_is_exact_to_three_units() {
+    for i in 0..87_000 {
+        let x = -(i as f32) / 1000.0;
+        let (fast, exact) = (f64::from(x.exp_nonpositive()), f64::from(x).exp());
+        assert!((fast - exact).abs() <= 3.0 * 1.2e-7 * exact, "{x}: {fast} {exact}");
+    }
+}
+
+#[test]
+fn tensors_tile_the_parameters() {
+    let decoder = tiny();
+    let mut end = 0;
+    for tensor in decoder.tensors() {
+        assert_eq!(tensor.range.start, end, "{}", tensor.name);
+        end = tensor.range.end;
+    }
+    assert_eq!(end, decoder.parameters());
+}

@@ -1,0 +1,182 @@
+//! Files of a run in progress: one safetensors file for each chain, with its state and a checksum in the header.
+
+use std::{
+    collections::HashMap,
+    fmt::Write as _,
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use bilevel::CheckpointError;
+use safetensors::{Dtype, SafeTensors, View};
+use sha2::{Digest, Sha256};
+
+use super::chain::{ChainResult, ChainState};
+use crate::{error::ReweightError, train::Network};
+
+/// Where chains keep their checkpoints.
+#[derive(Clone, Debug)]
+pub struct Store {
+    folder: PathBuf,
+    /// What the checkpoints belong to: hash of recipe and data.
+    identity: String,
+}
+
+/// A list of f32 as bytes.
+pub struct Floats {
+    bytes: Vec<u8>,
+    shape: Vec<usize>,
+}
+
+impl Floats {
+    /// The list in this shape.
+    pub fn new(values: &[f32], shape: Vec<usize>) -> Self {
+        Self { bytes: values.iter().flat_map(|a| a.to_le_bytes()).collect(), shape }
+    }
+    fn read(bytes: &[u8]) -> Vec<f32> {
+        bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+    }
+}
+
+impl View for &Floats {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+    fn data(&self) -> std::borrow::Cow<'_, [u8]> {
+        (&self.bytes).into()
+    }
+    fn data_len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// Hash as text.
+pub fn hex(bytes: impl AsRef<[u8]>) -> String {
+    Sha256::digest(bytes).iter().fold(String::new(), |mut s, b| {
+        let _ = write!(s, "{b:02x}");
+        s
+    })
+}
+
+/// Writes a file whole or not at all.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), std::io::Error> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".part");
+    let part = path.with_file_name(name);
+    let mut file = fs::File::create(&part)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(part, path)
+}
+
+impl Store {
+    /// A store in a folder, made if need be.
+    pub fn new(folder: PathBuf, identity: String) -> Result<Self, ReweightError> {
+        fs::create_dir_all(&folder).map_err(|e| ReweightError::io(&folder, e))?;
+        Ok(Self { folder, identity })
+    }
+
+    fn path(&self, name: &str, ending: &str) -> PathBuf {
+        self.folder.join(format!("{name}.{ending}"))
+    }
+
+    fn write(&self, path: &Path, text: String, tensors: &[(&str, &[f32])]) -> Result<(), ReweightError> {
+        let floats: Vec<(&str, Floats)> =
+            tensors.iter().map(|(n, v)| (*n, Floats::new(v, vec![v.len()]))).collect();
+        let mut sum = Sha256::new();
+        sum.update(&text);
+        for (_, f) in &floats {
+            sum.update(&f.bytes);
+        }
+        let checksum = sum.finalize().iter().fold(String::new(), |mut s, b| {
+            let _ = write!(s, "{b:02x}");
+            s
+        });
+        let meta = HashMap::from([
+            ("identity".to_owned(), self.identity.clone()),
+            ("state".to_owned(), text),
+            ("checksum".to_owned(), checksum),
+        ]);
+        let bytes = safetensors::serialize(floats.iter().map(|(n, f)| (*n, f)), Some(meta))
+            .map_err(|e| CheckpointError::Damaged { path: path.to_owned(), detail: e.to_string() })?;
+        write_atomic(path, &bytes)
+            .map_err(|source| CheckpointError::Io { path: path.to_owned(), source }.into())
+    }
+
+    fn read(&self, path: &Path, names: &[&str]) -> Result<Option<(String, Vec<Vec<f32>>)>, CheckpointError> {
+        let bytes = match fs::read(path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(CheckpointError::Io { path: path.to_owned(), source }),
+            Ok(bytes) => bytes,
+        };
+        let damaged = |detail: String| CheckpointError::Damaged { path: path.to_owned(), detail };
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(e.to_string()))?;
+        let tensors = SafeTensors::deserialize(&bytes).map_err(|e| damaged(e.to_string()))?;
+        let meta = header.metadata().clone().unwrap_or_default();
+        let get = |key: &str| meta.get(key).cloned().ok_or_else(|| damaged(format!("no entry `{key}`")));
+        let identity = get("identity")?;
+        if identity != self.identity {
+            return Err(CheckpointError::Foreign {
+                path: path.to_owned(),
+                found: format!("recipe and data {}", &identity[..identity.len().min(12)]),
+                expected: format!("recipe and data {}", &self.identity[..12]),
+            });
+        }
+        let text = get("state")?;
+        let mut sum = Sha256::new();
+        sum.update(&text);
+        let mut lists = Vec::new();
+        for name in names {
+            let view = tensors.tensor(name).map_err(|e| damaged(e.to_string()))?;
+            sum.update(view.data());
+            lists.push(Floats::read(view.data()));
+        }
+        let checksum = sum.finalize().iter().fold(String::new(), |mut s, b| {
+            let _ = write!(s, "{b:02x}");
+            s
+        });
+        if checksum != get("checksum")? {
+            return Err(damaged("the checksum does not match".into()));
+        }
+        Ok(Some((text, lists)))
+    }
+
+    /// Saves a chain in progress.
+    pub fn save(&self, name: &str, state: &ChainState, network: &Network) -> Result<(), ReweightError> {
+        let text = serde_json::to_string(&(state, network.updates)).expect("a state is made of numbers");
+        let tensors: [(&str, &[f32]); 3] =
+            [("first", &network.first), ("second", &network.second), ("y", &network.y)];
+        self.write(&self.path(name, "checkpoint.safetensors"), text, &tensors)
+    }
+
+    /// The chain in progress, if it was saved.
+    pub fn load(&self, name: &str) -> Result<Option<(ChainState, Network)>, ReweightError> {
+        let path = self.path(name, "checkpoint.safetensors");
+        let Some((text, lists)) = self.read(&path, &["first", "second", "y"])? else { return Ok(None) };
+        let (state, updates): (ChainState, u64) = serde_json::from_str(&text)
+            .map_err(|e| CheckpointError::Damaged { path, detail: e.to_string() })?;
+        let [first, second, y] = <[Vec<f32>; 3]>::try_from(lists).expect("three names, three lists");
+        Ok(Some((state, Network { y, first, second, updates })))
+    }
+
+    /// Saves a finished chain, with its model, and deletes its checkpoint.
+    pub fn remember(&self, name: &str, result: &ChainResult, network: &Network) -> Result<(), ReweightError> {
+        let text = serde_json::to_string(result).expect("a result is made of numbers");
+        self.write(&self.path(name, "done.safetensors"), text, &[("y", &network.y)])?;
+        let _ = fs::remove_file(self.path(name, "checkpoint.safetensors"));
+        Ok(())
+    }
+
+    /// A finished chain and its model.
+    pub fn recall(&self, name: &str) -> Result<Option<(ChainResult, Vec<f32>)>, ReweightError> {
+        let path = self.path(name, "done.safetensors");
+        let Some((text, mut lists)) = self.read(&path, &["y"])? else { return Ok(None) };
+        let result = serde_json::from_str(&text)
+            .map_err(|e| CheckpointError::Damaged { path, detail: e.to_string() })?;
+        Ok(Some((result, lists.remove(0))))
+    }
+}

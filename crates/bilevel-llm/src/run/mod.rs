@@ -1,0 +1,446 @@
+//! A whole run: read, search and retrain with every method and seed, judge, write.
+
+mod chain;
+mod checkpoint;
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs,
+    path::Path,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use serde::Serialize;
+
+use crate::{
+    error::ReweightError,
+    eval::{compare, spread},
+    model::Decoder,
+    progress::{Progress, ProgressEvent},
+    recipe::{Method, Recipe},
+    result::{MethodResult, ModelInfo, RunResult, SourceInfo, Timings, WeightBar},
+    source::{Dataset, Order, Records, fingerprints, overlap, read},
+    tokenizer::Tokenizer,
+    train::{Buffers, Setting, StepBatch, weighted_gradient},
+};
+use chain::{Chain, ChainResult};
+use checkpoint::{Floats, Store, hex, write_atomic};
+
+/// Data that are read, a model that is shaped: everything before the first step.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// What the run needs.
+    pub setting: Setting,
+    /// The tokenizer.
+    pub tokenizer: Tokenizer,
+    /// The sources.
+    pub sources: Vec<SourceInfo>,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+/// What a run will need; measured, not guessed.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Forecast {
+    /// Parameters of the model.
+    pub parameters: u64,
+    /// Training steps of a retraining.
+    pub steps: u64,
+    /// Seconds of the whole run on this machine, from a training step that was timed.
+    pub seconds: f64,
+    /// Bytes of memory at the peak, roughly: data, and for each thread model, moments, continuations, gradients.
+    pub memory: u64,
+}
+
+/// Reads and checks everything that a recipe names.
+pub fn prepare(recipe: &Recipe) -> Result<Prepared, ReweightError> {
+    recipe.validate()?;
+    let mut specs: Vec<_> = recipe.sources.iter().collect();
+    // ascending by name, so that the order in the recipe has no effect on any number
+    specs.sort_by(|a, b| a.name.cmp(&b.name));
+    let records: Vec<Records> = specs.iter().map(|s| read(&s.data, &s.name)).collect::<Result<_, _>>()?;
+    let validation = read(&recipe.validation, "validation")?;
+    let test = read(&recipe.test, "test")?;
+    let texts = records.iter().flat_map(|r| r.records.iter().flatten().map(|p| p.text.as_str()));
+    let tokenizer = Tokenizer::new(&recipe.tokenizer, texts)?;
+    let sizes = recipe.model.sizes();
+    let tokenise = |name: &str, records: &Records| Dataset::new(name, records, &tokenizer, sizes.context);
+    let mut warnings = Vec::new();
+    let in_validation: HashSet<_> = fingerprints(&validation.records).into_iter().collect();
+    let in_test: HashSet<_> = fingerprints(&test.records).into_iter().collect();
+    let mut sources = Vec::new();
+    let mut sets = Vec::new();
+    for (spec, records) in specs.iter().zip(&records) {
+        let set = tokenise(&spec.name, records)?;
+        let info = SourceInfo {
+            name: spec.name.clone(),
+            data: set.info.clone(),
+            overlap_with_validation: overlap(&records.records, &in_validation),
+            overlap_with_test: overlap(&records.records, &in_test),
+        };
+        let n = info.data.examples;
+        let name = &info.name;
+        if n == 1 {
+            warnings.push(format!("source {name} has one example; every batch repeats it"));
+        }
+        for (count, other, what) in [
+            (info.overlap_with_validation, "validation", "its weight will be too high"),
+            (info.overlap_with_test, "test", "the test loss will be too low"),
+        ] {
+            if count > 0 {
+                warnings.push(format!(
+                    "source {name}: {count} of {n} examples also stand in the {other} set; {what}. Take them out"
+                ));
+            }
+        }
+        if info.data.truncated > 0 {
+            warnings.push(format!(
+                "source {name}: {} of {n} examples are longer than the context of {} tokens and were cut",
+                info.data.truncated, sizes.context
+            ));
+        }
+        sources.push(info);
+        sets.push(set);
+    }
+    let shared = overlap(&test.records, &in_validation);
+    if shared > 0 {
+        warnings.push(format!(
+            "{shared} test examples also stand in the validation set; the test loss will be too low"
+        ));
+    }
+    if recipe.run.seeds.len() < 3 {
+        warnings.push(format!(
+            "{} seed(s): noise bars and standard errors want at least three",
+            recipe.run.seeds.len()
+        ));
+    }
+    let validation = tokenise("validation", &validation)?;
+    let test = tokenise("test", &test)?;
+    let decoder = Decoder::new(sizes, tokenizer.vocabulary());
+    let setting = Setting { recipe: recipe.clone(), decoder, sources: sets, validation, test };
+    Ok(Prepared { setting, tokenizer, sources, warnings })
+}
+
+fn threads(recipe: &Recipe) -> usize {
+    recipe.run.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
+impl Prepared {
+    /// Times one training step and says what the run will need.
+    pub fn forecast(&self) -> Forecast {
+        let setting = &self.setting;
+        let recipe = &setting.recipe;
+        let mut orders: Vec<Order> = setting.sources.iter().map(|s| Order::new(0, s, 0)).collect();
+        let y = setting.decoder.initial(&mut bilevel::rng::Stream::new(0, 0));
+        let p = vec![1.0 / setting.sources.len() as f64; setting.sources.len()];
+        let mut buffers = Buffers::new(&setting.decoder);
+        let (mut tokens, mut seconds) = (0, 0.0);
+        for step in 0..3 {
+            let batch = StepBatch::draw(setting, &mut orders, step);
+            let began = Instant::now();
+            weighted_gradient(setting, &y, &batch, &p, &mut buffers);
+            if step > 0 {
+                // the first step fills caches
+                tokens += batch.tokens;
+                seconds += began.elapsed().as_secs_f64();
+            }
+        }
+        let per_token = recipe.ledger.training;
+        let units = self.units();
+        let chains = recipe.reweight.methods.len() * recipe.run.seeds.len();
+        let workers = threads(recipe).min(chains) as f64;
+        let parameters = setting.decoder.parameters() as u64;
+        let sizes = &setting.decoder.sizes;
+        let batch_tokens = tokens / 2 / setting.sources.len() as u64;
+        let per_row = sizes.layers as u64
+            * (8 * sizes.width as u64 + 4 * sizes.ffn as u64 + (sizes.heads * sizes.context) as u64)
+            + 2 * setting.decoder.vocabulary as u64;
+        let data: u64 = self.sources.iter().map(|s| 5 * s.data.tokens).sum();
+        let networks = 3 * (1 + recipe.reweight.continuations as u64) + 8;
+        Forecast {
+            parameters,
+            steps: (recipe.run.budget as f64 / (per_token * tokens as f64 / 2.0)) as u64,
+            seconds: units / per_token / (tokens as f64 / seconds) / workers,
+            memory: data + workers as u64 * 4 * (parameters * networks + batch_tokens * per_row),
+        }
+    }
+
+    /// Work units of the whole run.
+    fn units(&self) -> f64 {
+        let recipe = &self.setting.recipe;
+        let budgets = |m: &Method| match m {
+            Method::HgMs | Method::Alignment => 2.0,
+            Method::Uniform | Method::Proportional => 1.0,
+            Method::Grid => {
+                let n = (1.0 / recipe.reweight.grid_step).round();
+                let k = recipe.sources.len();
+                // points of the simplex with k corners and n intervals: C(n + k − 1, k − 1)
+                1.0 + (1..k).fold(1.0, |c, i| c * (n + i as f64) / i as f64)
+            }
+        };
+        let all: f64 = recipe.reweight.methods.iter().map(budgets).sum();
+        all * recipe.run.seeds.len() as f64 * recipe.run.budget as f64
+    }
+
+    /// What checkpoints belong to: everything that decides a number.
+    fn identity(&self) -> String {
+        let mut text = canonical(&self.setting.recipe).to_toml();
+        for info in self
+            .sources
+            .iter()
+            .map(|s| &s.data)
+            .chain([&self.setting.validation.info, &self.setting.test.info])
+        {
+            text.push_str(&info.sha256);
+        }
+        text.push_str(env!("CARGO_PKG_VERSION"));
+        hex(text)
+    }
+}
+
+/// The recipe without what has no effect on the numbers.
+fn canonical(recipe: &Recipe) -> Recipe {
+    let mut recipe = recipe.clone();
+    recipe.run.out = "runs/reweight".into();
+    recipe.run.threads = None;
+    recipe.run.checkpoint_every = 50;
+    recipe
+}
+
+/// Runs a recipe and writes its result folder. A folder that holds checkpoints of the same recipe and data is gone on
+/// with.
+pub fn reweight(
+    recipe: &Recipe,
+    progress: &mut dyn Progress,
+    interrupt: &AtomicBool,
+) -> Result<RunResult, ReweightError> {
+    let out = &recipe.run.out;
+    fs::create_dir_all(out).map_err(|e| ReweightError::io(out, e))?;
+    let prepared = prepare(recipe)?;
+    let mut kept = recipe.clone();
+    // the folder may be moved, the data not: their paths are written out in full
+    kept.run.out = ".".into();
+    let here = std::env::current_dir().map_err(|e| ReweightError::io(".", e))?;
+    kept.set_data_folder(&here);
+    save(&out.join("recipe.toml"), kept.to_toml().as_bytes())?;
+    let store = Store::new(out.join("checkpoints"), prepared.identity())?;
+    progress.report(&ProgressEvent::Started {
+        total_units: prepared.units(),
+        parameters: prepared.setting.decoder.parameters() as u64,
+        warnings: &prepared.warnings,
+    });
+    let pairs: Vec<(Method, u64)> =
+        recipe.reweight.methods.iter().flat_map(|&m| recipe.run.seeds.iter().map(move |&s| (m, s))).collect();
+    let results = run_chains(&prepared, &pairs, progress, interrupt, &store)?;
+    finish(&prepared, &pairs, results, out)
+}
+
+/// Goes on with the run in a result folder.
+pub fn resume(
+    out: &Path,
+    progress: &mut dyn Progress,
+    interrupt: &AtomicBool,
+) -> Result<RunResult, ReweightError> {
+    let mut recipe = Recipe::load(&out.join("recipe.toml"))?;
+    recipe.run.out = out.to_owned();
+    reweight(&recipe, progress, interrupt)
+}
+
+fn save(path: &Path, bytes: &[u8]) -> Result<(), ReweightError> {
+    write_atomic(path, bytes).map_err(|e| ReweightError::io(path, e))
+}
+
+type ChainEnd = (ChainResult, Vec<f32>);
+
+/// Chains side by side on all threads; each is a function of its method and seed alone, so the numbers do not depend
+/// on who runs what when.
+fn run_chains(
+    prepared: &Prepared,
+    pairs: &[(Method, u64)],
+    progress: &mut dyn Progress,
+    interrupt: &AtomicBool,
+    store: &Store,
+) -> Result<Vec<ChainEnd>, ReweightError> {
+    let progress = Mutex::new(progress);
+    let next = AtomicUsize::new(0);
+    let failed = AtomicBool::new(false);
+    let ends: Vec<Mutex<Option<Result<ChainEnd, ReweightError>>>> =
+        pairs.iter().map(|_| Mutex::new(None)).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..threads(&prepared.setting.recipe).min(pairs.len()) {
+            scope.spawn(|| {
+                loop {
+                    let i = next.fetch_add(1, Ordering::Relaxed);
+                    if i >= pairs.len() || failed.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let (method, seed) = pairs[i];
+                    let name = format!("{method}-{seed}");
+                    let chain = Chain {
+                        setting: &prepared.setting,
+                        method,
+                        seed,
+                        interrupt,
+                        progress: &progress,
+                        store,
+                    };
+                    let end = match store.recall(&name) {
+                        Ok(Some(end)) => Ok(end),
+                        Ok(None) => chain.run().and_then(|_| {
+                            store.recall(&name).map(|end| end.expect("a chain that ended was remembered"))
+                        }),
+                        Err(e) => Err(e),
+                    };
+                    if end.is_err() {
+                        failed.store(true, Ordering::Relaxed);
+                    }
+                    *ends[i].lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(end);
+                }
+            });
+        }
+    });
+    let mut results = Vec::new();
+    let mut missing = false;
+    for end in ends {
+        match end.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+            Some(end) => results.push(end?),
+            None => missing = true,
+        }
+    }
+    debug_assert!(!missing, "chains are left out only after an error, which was returned");
+    Ok(results)
+}
+
+fn finish(
+    prepared: &Prepared,
+    pairs: &[(Method, u64)],
+    ends: Vec<ChainEnd>,
+    out: &Path,
+) -> Result<RunResult, ReweightError> {
+    let setting = &prepared.setting;
+    let recipe = &setting.recipe;
+    let mut trace = String::new();
+    let mut timings = Timings::default();
+    for (chain, _) in &ends {
+        for row in &chain.rows {
+            trace.push_str(&serde_json::to_string(row).expect("a row is made of numbers"));
+            trace.push('\n');
+        }
+        timings.rows.extend(chain.timings.iter().cloned());
+    }
+    let of = |method: Method| -> Vec<&ChainResult> {
+        pairs.iter().zip(&ends).filter(|((m, _), _)| *m == method).map(|(_, (chain, _))| chain).collect()
+    };
+    let methods: Vec<MethodResult> =
+        recipe.reweight.methods.iter().map(|&m| method_result(prepared, m, &of(m))).collect();
+    let mut comparisons = Vec::new();
+    for baseline in [Method::Uniform, Method::Proportional] {
+        for &method in &recipe.reweight.methods {
+            if method == baseline || !recipe.reweight.methods.contains(&baseline) {
+                continue;
+            }
+            let (a, b) = (of(method), of(baseline));
+            let (a, b): (Vec<_>, Vec<_>) =
+                (a.iter().map(|c| &c.scores).collect(), b.iter().map(|c| &c.scores).collect());
+            comparisons.push(compare(method, baseline, &a, &b));
+        }
+    }
+    let sizes = &setting.decoder.sizes;
+    let result = RunResult {
+        schema: 1,
+        versions: BTreeMap::from([("bilevel".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]),
+        sources: prepared.sources.clone(),
+        validation: setting.validation.info.clone(),
+        test: setting.test.info.clone(),
+        model: ModelInfo {
+            parameters: setting.decoder.parameters() as u64,
+            layers: sizes.layers,
+            width: sizes.width,
+            context: sizes.context,
+            vocabulary: setting.decoder.vocabulary,
+        },
+        seeds: recipe.run.seeds.clone(),
+        budget: recipe.run.budget,
+        methods,
+        comparisons,
+        warnings: prepared.warnings.clone(),
+        recipe: canonical(recipe).to_toml(),
+    };
+    save(&out.join("trace.jsonl"), trace.as_bytes())?;
+    save(&out.join("timings.json"), &pretty(&timings))?;
+    write_model(prepared, &ends[0].1, &out.join("model"))?;
+    save(&out.join("weights.json"), &pretty(&result))?;
+    Ok(result)
+}
+
+fn pretty(value: &impl Serialize) -> Vec<u8> {
+    let mut text = serde_json::to_vec_pretty(value).expect("results are made of numbers and strings");
+    text.push(b'\n');
+    text
+}
+
+fn method_result(prepared: &Prepared, method: Method, chains: &[&ChainResult]) -> MethodResult {
+    let recipe = &prepared.setting.recipe;
+    // tokens that the budget trains on, were all of it training
+    let trained = recipe.run.budget as f64 / recipe.ledger.training;
+    let weights = prepared
+        .sources
+        .iter()
+        .enumerate()
+        .map(|(i, source)| {
+            let (mean, sd) = spread(&chains.iter().map(|c| c.seed.weights[i]).collect::<Vec<_>>());
+            WeightBar { mean, sd, epochs: mean * trained / source.data.tokens as f64 }
+        })
+        .collect();
+    let (test_loss, test_loss_sd) = spread(&chains.iter().map(|c| c.seed.test_loss).collect::<Vec<_>>());
+    MethodResult {
+        method,
+        weights,
+        seeds: chains.iter().map(|c| c.seed.clone()).collect(),
+        test_loss,
+        test_loss_sd,
+    }
+}
+
+/// The model in the Hugging Face layout of Llama.
+fn write_model(prepared: &Prepared, y: &[f32], folder: &Path) -> Result<(), ReweightError> {
+    fs::create_dir_all(folder).map_err(|e| ReweightError::io(folder, e))?;
+    let decoder = &prepared.setting.decoder;
+    let s = &decoder.sizes;
+    let tensors: Vec<(String, Floats)> =
+        decoder.tensors().into_iter().map(|t| (t.name, Floats::new(&y[t.range], t.shape))).collect();
+    let path = folder.join("model.safetensors");
+    let meta = std::collections::HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let bytes = safetensors::serialize(tensors.iter().map(|(n, f)| (n.as_str(), f)), Some(meta))
+        .map_err(|e| ReweightError::io(&path, std::io::Error::other(e)))?;
+    save(&path, &bytes)?;
+    let config = serde_json::json!({
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_size": s.width,
+        "intermediate_size": s.ffn,
+        "num_hidden_layers": s.layers,
+        "num_attention_heads": s.heads,
+        "num_key_value_heads": s.kv_heads,
+        "max_position_embeddings": s.context,
+        "vocab_size": decoder.vocabulary,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": s.rope_base,
+        "hidden_act": "silu",
+        "attention_bias": false,
+        "mlp_bias": false,
+        "tie_word_embeddings": true,
+        "bos_token_id": prepared.tokenizer.begin(),
+        "eos_token_id": prepared.tokenizer.end(),
+        "torch_dtype": "float32",
+    });
+    save(&folder.join("config.json"), &pretty(&config))?;
+    save(&folder.join("tokenizer.json"), prepared.tokenizer.to_json()?.as_bytes())
+}
+
+#[cfg(test)]
+mod tests;

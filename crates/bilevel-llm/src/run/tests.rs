@@ -1,0 +1,263 @@
+use std::{fmt::Write as _, fs, path::PathBuf};
+
+use super::*;
+use crate::{progress::Silent, result::Phase};
+
+/// Sources of counting rows: `up` is the target's kind, `twin-a` and `twin-b` are one text, `noise` is random letters.
+fn folder(sources: &[&str]) -> (tempfile::TempDir, Recipe) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut recipe = String::from(
+        "[run]\nbudget = 60000\nseeds = [1]\ncheckpoint_every = 7\nevaluations = 2\n[model]\nlayers = 1\nwidth = 16\nheads = 2\nkv_heads = 1\nffn = 24\ncontext = 24\n[train]\nbatch = 2\nwarmup = 5\nlr = 1e-2\n[reweight]\nmethods = [\"hg-ms\", \"uniform\"]\ncycle = 6\ncontinuation_steps = 2\nvalidation_batch = 16\nsource_batch = 8\ncurvature_batch = 4\ncg_steps = 2\n",
+    );
+    for name in sources {
+        let kind = name.split('-').next().unwrap();
+        fs::write(folder.path().join(format!("{name}.jsonl")), lines(kind, 1, 80)).unwrap();
+        let _ = writeln!(recipe, "[[source]]\nname = \"{name}\"\npath = \"{name}.jsonl\"");
+    }
+    fs::write(folder.path().join("v.jsonl"), lines("up", 2, 40)).unwrap();
+    fs::write(folder.path().join("t.jsonl"), lines("up", 3, 40)).unwrap();
+    recipe.push_str("[validation]\npath = \"v.jsonl\"\n[test]\npath = \"t.jsonl\"\n");
+    let mut recipe = Recipe::parse(&recipe, folder.path()).unwrap();
+    recipe.run.out = folder.path().join("out");
+    (folder, recipe)
+}
+
+fn lines(kind: &str, seed: u64, count: usize) -> String {
+    let mut stream = bilevel::rng::Stream::new(seed, 0);
+    let mut text = String::new();
+    for _ in 0..count {
+        let start = stream.below(18) as u8;
+        let letter = |i: u8, stream: &mut bilevel::rng::Stream| match kind {
+            "noise" => char::from(b'a' + stream.below(26) as u8),
+            _ => char::from(b'a' + (start + i) % 26),
+        };
+        let row: String = (0..8).map(|i| letter(i, &mut stream)).collect();
+        let _ = writeln!(text, "{{\"prompt\":\"{}\",\"response\":\"{}\"}}", &row[..2], &row[2..]);
+    }
+    text
+}
+
+fn run(recipe: &Recipe) -> RunResult {
+    reweight(recipe, &mut Silent, &AtomicBool::new(false)).unwrap()
+}
+
+fn bytes(out: &Path) -> Vec<Vec<u8>> {
+    ["weights.json", "trace.jsonl", "model/model.safetensors", "model/config.json", "model/tokenizer.json"]
+        .iter()
+        .map(|f| fs::read(out.join(f)).unwrap())
+        .collect()
+}
+
+/// Stops after so many messages.
+struct StopAfter<'a>(u64, &'a AtomicBool);
+impl Progress for StopAfter<'_> {
+    fn report(&mut self, _event: &ProgressEvent) {
+        self.0 = self.0.saturating_sub(1);
+        if self.0 == 0 {
+            self.1.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+#[test]
+fn a_run_that_is_stopped_again_and_again_ends_in_the_same_bytes_on_any_number_of_threads() {
+    let (folder, mut recipe) = folder(&["up", "noise"]);
+    recipe.run.threads = Some(2);
+    let whole = run(&recipe);
+    let expected = bytes(&recipe.run.out);
+    recipe.run.out = folder.path().join("again");
+    recipe.run.threads = Some(1);
+    let mut stops = 0;
+    for patience in 1.. {
+        let flag = AtomicBool::new(false);
+        match reweight(&recipe, &mut StopAfter(patience * 3, &flag), &flag) {
+            Err(ReweightError::Interrupted { .. }) => stops += 1,
+            other => {
+                assert_eq!(other.unwrap(), whole);
+                break;
+            }
+        }
+    }
+    assert!(stops > 3, "{stops}");
+    assert_eq!(bytes(&recipe.run.out), expected);
+    // and from the folder alone
+    let again = resume(&recipe.run.out, &mut Silent, &AtomicBool::new(false)).unwrap();
+    assert_eq!(again, whole);
+}
+
+/// Acceptance item 22 of the specification of HG-MS.
+#[test]
+fn acceptance_22_ledger_entries_sum_to_the_budget_within_one_training_step() {
+    let (_folder, mut recipe) = folder(&["up", "noise"]);
+    recipe.reweight.methods.push(Method::Alignment);
+    let result = run(&recipe);
+    // 2 sources × 2 sequences × (10 tokens: begin, 8 letters, a line's end)
+    let step = 3.0 * 4.0 * 10.0;
+    for seed in result.methods.iter().flat_map(|m| &m.seeds) {
+        for ledger in seed.search.iter().chain([&seed.retraining]) {
+            let sum: f64 = ledger.entries.iter().map(|e| e.units).sum();
+            assert!((sum - ledger.spent).abs() < 1e-6);
+            assert!(sum <= ledger.budget && ledger.budget - sum < step, "{ledger:?}");
+        }
+    }
+    let search = result.methods[0].seeds[0].search.as_ref().unwrap();
+    for entry in search.entries.iter().filter(|e| e.weight > 0.0) {
+        assert!(entry.units > 0.0, "{entry:?}");
+    }
+}
+
+#[test]
+fn noise_falls_and_retraining_with_the_weights_beats_uniform() {
+    let (_folder, mut recipe) = folder(&["up", "noise"]);
+    recipe.run.budget = 200_000;
+    recipe.run.seeds = vec![1, 2, 3];
+    let result = run(&recipe);
+    assert_eq!(result.sources[0].name, "noise");
+    for seed in &result.methods[0].seeds {
+        assert!(seed.weights[0] < 0.25, "{:?}", seed.weights);
+    }
+    let comparison = &result.comparisons[0];
+    assert!(comparison.difference < 0.0, "{comparison:?}");
+}
+
+#[test]
+fn identical_sources_get_equal_weight_within_the_noise_bar() {
+    let (_folder, mut recipe) = folder(&["up-a", "up-b"]);
+    recipe.run.seeds = vec![1, 2, 3, 4];
+    let result = run(&recipe);
+    let [a, b] = &result.methods[0].weights[..] else { panic!("two sources") };
+    // the difference of the two is 2·(a − ½); four seeds: three standard errors are 1.5 standard deviations
+    assert!((a.mean - 0.5).abs() <= 1.5 * a.sd.unwrap() + 1e-12, "{a:?} {b:?}");
+}
+
+#[test]
+fn permuting_the_sources_permutes_the_weights() {
+    let (folder, recipe) = folder(&["up", "noise", "twin"]);
+    let mut turned = recipe.clone();
+    turned.sources.rotate_left(1);
+    turned.run.out = folder.path().join("turned");
+    let (a, b) = (run(&recipe), run(&turned));
+    assert_eq!(a.methods, b.methods);
+    assert_eq!(a.sources, b.sources);
+}
+
+#[test]
+fn one_source_gets_weight_one_and_no_signal() {
+    let (_folder, recipe) = folder(&["up"]);
+    let result = run(&recipe);
+    let seed = &result.methods[0].seeds[0];
+    assert_eq!(seed.weights, [1.0]);
+    assert!(seed.cycles > 0 && seed.no_signal == seed.cycles, "{seed:?}");
+}
+
+#[test]
+fn the_grid_tries_every_point_and_says_what_it_cost() {
+    let (_folder, mut recipe) = folder(&["up", "noise"]);
+    recipe.run.budget = 20_000;
+    recipe.reweight.methods = vec![Method::Grid];
+    recipe.reweight.grid_step = 0.5;
+    let result = run(&recipe);
+    let seed = &result.methods[0].seeds[0];
+    assert!((seed.search.as_ref().unwrap().budget - 60_000.0).abs() < 1e-9);
+    assert!([vec![0.0, 1.0], vec![0.5, 0.5]].contains(&seed.weights), "{:?}", seed.weights);
+}
+
+#[test]
+fn accumulation_equals_the_big_batch() {
+    let (_folder, mut recipe) = folder(&["up", "noise"]);
+    recipe.train.batch = 6;
+    let gradient = |accumulation| {
+        let mut recipe = recipe.clone();
+        recipe.train.accumulation = accumulation;
+        let setting = prepare(&recipe).unwrap().setting;
+        let mut orders: Vec<Order> = setting.sources.iter().map(|s| Order::new(1, s, 0)).collect();
+        let y = setting.decoder.initial(&mut bilevel::rng::Stream::new(1, 0));
+        let mut buffers = Buffers::new(&setting.decoder);
+        let batch = StepBatch::draw(&setting, &mut orders, 3);
+        weighted_gradient(&setting, &y, &batch, &[0.3, 0.7], &mut buffers);
+        buffers.total
+    };
+    let (whole, parts) = (gradient(1), gradient(4));
+    let scale = whole.iter().fold(0.0_f32, |m, a| m.max(a.abs()));
+    for (a, b) in whole.iter().zip(&parts) {
+        // f32 sums in another order: a few hundred terms of 2^-24
+        assert!((a - b).abs() < 2e-5 * scale, "{a} {b}");
+    }
+}
+
+#[test]
+fn overlap_with_the_validation_set_is_warned_with_its_count() {
+    let (folder, recipe) = folder(&["up", "noise"]);
+    let validation = fs::read_to_string(folder.path().join("v.jsonl")).unwrap();
+    let two: String = validation.lines().take(2).fold(String::new(), |s, l| s + l + "\n");
+    fs::write(folder.path().join("noise.jsonl"), lines("noise", 1, 5) + &two).unwrap();
+    let warnings = prepare(&recipe).unwrap().warnings;
+    assert!(
+        warnings.iter().any(|w| w.contains("source noise: 2 of 7 examples also stand in the validation")),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn one_example_is_enough_and_warned() {
+    let (folder, recipe) = folder(&["up", "noise"]);
+    fs::write(folder.path().join("noise.jsonl"), lines("noise", 1, 1)).unwrap();
+    let warnings = run(&recipe).warnings;
+    assert!(warnings.iter().any(|w| w.contains("noise has one example")), "{warnings:?}");
+}
+
+#[test]
+fn a_loss_that_is_not_finite_names_step_and_source() {
+    let (_folder, mut recipe) = folder(&["up", "noise"]);
+    recipe.train.lr = 1e30;
+    recipe.train.clip = None;
+    let error = reweight(&recipe, &mut Silent, &AtomicBool::new(false)).unwrap_err().to_string();
+    assert!(
+        error.contains("source noise is not finite in step") && error.contains("lower train.lr"),
+        "{error}"
+    );
+}
+
+#[test]
+fn truncated_and_foreign_checkpoints_are_refused_by_name() {
+    let (folder, recipe) = folder(&["up", "noise"]);
+    run(&recipe);
+    let path: PathBuf = recipe.run.out.join("checkpoints/hg-ms-1.done.safetensors");
+    let mut other = recipe.clone();
+    other.train.lr = 2e-2;
+    let error = reweight(&other, &mut Silent, &AtomicBool::new(false)).unwrap_err().to_string();
+    assert!(error.contains("hg-ms-1") && error.contains("belongs to"), "{error}");
+    let whole = fs::read(&path).unwrap();
+    for broken in [whole[..whole.len() / 2].to_vec(), {
+        let mut flipped = whole.clone();
+        *flipped.last_mut().unwrap() ^= 1;
+        flipped
+    }] {
+        fs::write(&path, broken).unwrap();
+        let error = reweight(&recipe, &mut Silent, &AtomicBool::new(false)).unwrap_err().to_string();
+        assert!(error.contains("is damaged"), "{error}");
+    }
+    drop(folder);
+}
+
+#[test]
+fn a_result_folder_that_cannot_be_made_is_named() {
+    let (folder, mut recipe) = folder(&["up"]);
+    recipe.run.out = folder.path().join("up.jsonl/out");
+    let error = reweight(&recipe, &mut Silent, &AtomicBool::new(false)).unwrap_err().to_string();
+    assert!(error.contains("up.jsonl/out") && error.contains("writable"), "{error}");
+}
+
+#[test]
+fn the_trace_has_both_phases_and_reads_back() {
+    let (_folder, recipe) = folder(&["up", "noise"]);
+    run(&recipe);
+    let text = fs::read_to_string(recipe.run.out.join("trace.jsonl")).unwrap();
+    let rows: Vec<crate::TraceRow> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    for phase in [Phase::Search, Phase::Retraining] {
+        assert!(
+            rows.iter().any(|r| r.method == Method::HgMs && r.phase == phase && r.validation_loss.is_some())
+        );
+    }
+    assert!(rows.iter().filter_map(|r| r.certificate.as_ref()).any(|c| c.continuations.len() == 2));
+}

@@ -1,0 +1,158 @@
+use std::{io::Write, path::PathBuf};
+
+use super::*;
+use crate::recipe::{Paths, TokenizerSpec};
+
+fn file(name: &str, bytes: &[u8]) -> (tempfile::TempDir, DataSpec) {
+    let folder = tempfile::tempdir().unwrap();
+    let path: PathBuf = folder.path().join(name);
+    File::create(&path).unwrap().write_all(bytes).unwrap();
+    (folder, DataSpec { path: Paths::One(path), ..DataSpec::default() })
+}
+
+fn texts(name: &str, content: &str) -> Vec<Vec<(String, bool)>> {
+    let (_folder, spec) = file(name, content.as_bytes());
+    let records = read(&spec, "a").unwrap().records;
+    records.iter().map(|r| r.iter().map(|p| (p.text.clone(), p.is_learned)).collect()).collect()
+}
+
+fn refused(name: &str, bytes: &[u8]) -> String {
+    let (_folder, spec) = file(name, bytes);
+    read(&spec, "a").unwrap_err().to_string()
+}
+
+fn bytes() -> Tokenizer {
+    Tokenizer::new(&TokenizerSpec::Bytes, std::iter::empty()).unwrap()
+}
+
+#[test]
+fn field_names_are_guessed() {
+    let pair = |p: &str, r: &str| vec![(p.to_owned(), false), (r.to_owned(), true)];
+    assert_eq!(texts("a.jsonl", "{\"question\":\"q\",\"answer\":\"a\"}\n\n"), [pair("q\n", "a")]);
+    let alpaca =
+        r#"[{"instruction":"i","input":"x","output":"o"},{"instruction":"i","input":"","output":"o"}]"#;
+    assert_eq!(texts("a.json", alpaca), [pair("i\nx\n", "o"), pair("i\n", "o")]);
+    let items = r#"[{"items":[{"from":"human","value":"h"},{"from":"gpt","value":"g"}]}]"#;
+    assert_eq!(texts("a.json", items), [pair("h\n", "g\n")]);
+    let chat = r#"{"messages":[{"role":"user","content":"h"},{"role":"assistant","content":"g"}]}"#;
+    assert_eq!(texts("a.jsonl", chat), [pair("h\n", "g\n")]);
+    assert_eq!(texts("a.jsonl", r#"{"text":"t"}"#), [[("t".to_owned(), true)]]);
+    assert_eq!(texts("a.txt", "one\ntwo\n\n\nthree").len(), 2);
+}
+
+#[test]
+fn a_template_makes_the_prompt() {
+    let (_folder, mut spec) = file("a.jsonl", br#"{"q":"1+1","a":"2"}"#);
+    spec.template = Some("{{Q}} {q} = ".into());
+    spec.response = Some("a".into());
+    assert_eq!(read(&spec, "a").unwrap().records[0][0].text, "{Q} 1+1 = ");
+}
+
+#[test]
+fn skip_and_take_cut_a_slice() {
+    let lines: String = (0..9).map(|i| format!("{{\"text\":\"{i}\"}}\n")).collect();
+    let (_folder, mut spec) = file("a.jsonl", lines.as_bytes());
+    (spec.skip, spec.take) = (3, Some(2));
+    let records = read(&spec, "a").unwrap().records;
+    assert_eq!(records.iter().map(|r| r[0].text.as_str()).collect::<Vec<_>>(), ["3", "4"]);
+}
+
+#[test]
+fn bad_files_are_refused_with_file_line_and_remedy() {
+    let good = "{\"text\":\"t\"}\n";
+    for (name, bytes, parts) in [
+        (
+            "a.jsonl",
+            format!("{good}{{\"text\": \n").into_bytes(),
+            vec!["a.jsonl, line 2", "broken JSON", "mend"],
+        ),
+        ("a.json", b"[{\"text\":\"t\"},\n{\"text\" 1}]".to_vec(), vec!["a.json, line 2", "broken JSON"]),
+        (
+            "a.jsonl",
+            format!("{good}{{\"txt\":\"t\"}}").into_bytes(),
+            vec!["line 2", "`text`", "`txt`", "Set prompt"],
+        ),
+        ("a.jsonl", [good.as_bytes(), b"{\"text\":\"\xff\"}"].concat(), vec!["line 2", "not UTF-8 (byte 10"]),
+        ("a.jsonl", b"\n \n".to_vec(), vec!["source a is empty", "0 records", "delete it"]),
+    ] {
+        let message = refused(name, &bytes);
+        for part in parts {
+            assert!(message.contains(part), "`{part}` not in: {message}");
+        }
+    }
+    let spec = DataSpec { path: Paths::One("nowhere/a.jsonl".into()), ..DataSpec::default() };
+    let message = read(&spec, "a").unwrap_err().to_string();
+    assert!(message.contains("nowhere/a.jsonl") && message.contains("check the path"), "{message}");
+}
+
+#[test]
+fn a_line_of_ten_megabytes_is_cut_to_the_context_and_counted() {
+    let long = format!("{{\"prompt\":\"p\",\"response\":\"{}\"}}\n", "x".repeat(10 << 20));
+    let (_folder, spec) = file("a.jsonl", long.as_bytes());
+    let set = Dataset::new("a", &read(&spec, "a").unwrap(), &bytes(), 16).unwrap();
+    assert_eq!((set.len(), set.info.truncated, set.info.tokens), (1, 1, 17));
+}
+
+#[test]
+fn the_loss_is_on_the_response_and_its_end_only() {
+    let records = Records {
+        records: vec![vec![
+            Piece { text: "ab".into(), is_learned: false },
+            Piece { text: "cd".into(), is_learned: true },
+        ]],
+        sha256: String::new(),
+    };
+    let set = Dataset::new("a", &records, &bytes(), 16).unwrap();
+    let batch = set.batch([0]);
+    assert_eq!(batch.tokens, [256, 97, 98, 99, 100]);
+    assert_eq!(batch.rows, [2, 3, 4]);
+    assert_eq!(batch.targets, [99, 100, 257]);
+}
+
+#[test]
+fn a_long_prompt_keeps_its_end_and_leaves_half_the_context() {
+    let piece = |text: String, is_learned| Piece { text, is_learned };
+    let records = Records {
+        records: vec![vec![piece("p".repeat(30) + "!", false), piece("r".repeat(30), true)]],
+        sha256: String::new(),
+    };
+    let set = Dataset::new("a", &records, &bytes(), 16).unwrap();
+    let batch = set.batch([0]);
+    assert_eq!(batch.tokens.len(), 16);
+    assert!(batch.tokens.contains(&u32::from(b'!')));
+    assert_eq!(batch.rows.len(), 9);
+}
+
+#[test]
+fn running_text_is_cut_into_windows_that_predict_every_token_once() {
+    let records = Records {
+        records: vec![vec![Piece { text: "abcdefghijklmnopqrstuvwxyz".into(), is_learned: true }]],
+        sha256: String::new(),
+    };
+    let set = Dataset::new("a", &records, &bytes(), 8).unwrap();
+    let targets: Vec<u32> = (0..set.len()).flat_map(|i| set.batch([i]).targets).collect();
+    let expected: Vec<u32> = (97..123).chain([257]).collect();
+    assert_eq!(targets, expected);
+}
+
+#[test]
+fn overlap_ignores_case_and_white_space() {
+    let record = |t: &str| vec![Piece { text: t.into(), is_learned: true }];
+    let others = fingerprints(&[record("Two  plus two\n")]).into_iter().collect();
+    assert_eq!(overlap(&[record("two plus TWO"), record("three")], &others), 1);
+}
+
+#[test]
+fn a_pass_draws_every_example_once_and_orders_differ() {
+    let lines: String = (0..50).map(|i| format!("{{\"text\":\"{i}\"}}\n")).collect();
+    let (_folder, spec) = file("a.jsonl", lines.as_bytes());
+    let set = Dataset::new("a", &read(&spec, "a").unwrap(), &bytes(), 8).unwrap();
+    let mut order = Order::new(1, &set, 0);
+    let first = order.take(0, 50);
+    let mut sorted = first.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, (0..50).collect::<Vec<_>>());
+    assert_ne!(first, order.take(50, 50));
+    assert_ne!(first, Order::new(1, &set, 1).take(0, 50));
+    assert_eq!(first, Order::new(1, &set, 0).take(0, 50));
+}

@@ -1,0 +1,228 @@
+//! Training: the weighted loss of all sources, AdamW or SGD, warm-up and cosine.
+
+use crate::{
+    model::{Batch, Decoder, Workspace},
+    recipe::{LedgerSpec, Optimizer, Recipe, TrainSpec},
+    source::{Dataset, Order},
+};
+
+const BETA1: f64 = 0.9;
+const BETA2: f64 = 0.99;
+const EPSILON: f64 = 1e-8;
+const MOMENTUM: f64 = 0.9;
+
+/// Everything that does not change in a run.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// The recipe.
+    pub recipe: Recipe,
+    /// The model's shape.
+    pub decoder: Decoder,
+    /// The sources, ascending by name.
+    pub sources: Vec<Dataset>,
+    /// The target's examples for the weights.
+    pub validation: Dataset,
+    /// The target's examples for the judgement.
+    pub test: Dataset,
+}
+
+impl Setting {
+    /// The ledger's weights.
+    pub fn ledger(&self) -> LedgerSpec {
+        self.recipe.ledger
+    }
+}
+
+/// A model in training.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Network {
+    /// Parameters.
+    pub y: Vec<f32>,
+    /// First moment (AdamW) or velocity (SGD).
+    pub first: Vec<f32>,
+    /// Second moment (AdamW).
+    pub second: Vec<f32>,
+    /// Updates made.
+    pub updates: u64,
+}
+
+impl Network {
+    /// A network that has not moved.
+    pub fn new(y: Vec<f32>) -> Self {
+        let zeros = vec![0.0; y.len()];
+        Self { y, first: zeros.clone(), second: zeros, updates: 0 }
+    }
+
+    /// The optimiser's diagonal D, by which y ← y − η D⁻¹∇g: √(second moment) for AdamW; for SGD with momentum β the
+    /// steps add up to 1/(1 − β) of the gradient.
+    ///
+    /// Floored at 1/100 of its root mean square: coordinates that training hardly touches would otherwise carry the
+    /// noise of the validation gradient at a hundred times everyone's weight.
+    pub fn metric(&self, optimizer: Optimizer) -> Vec<f32> {
+        match optimizer {
+            Optimizer::Sgd => vec![(1.0 - MOMENTUM) as f32; self.y.len()],
+            Optimizer::Adamw => {
+                let correction = 1.0 - BETA2.powf(self.updates.max(1) as f64);
+                let mean = self.second.iter().map(|&v| f64::from(v)).sum::<f64>() / self.second.len() as f64;
+                let floor = 0.01 * (mean / correction).sqrt() + EPSILON;
+                self.second.iter().map(|&v| (f64::from(v) / correction).sqrt().max(floor) as f32).collect()
+            }
+        }
+    }
+
+    /// One update with the gradient, clipped first.
+    pub fn update(&mut self, decoder: &Decoder, spec: &TrainSpec, step_size: f64, gradient: &mut [f32]) {
+        if let Some(clip) = spec.clip {
+            let norm = norm(gradient);
+            if norm > clip {
+                let scale = (clip / norm) as f32;
+                gradient.iter_mut().for_each(|g| *g *= scale);
+            }
+        }
+        self.updates += 1;
+        if spec.weight_decay > 0.0 {
+            let keep = (1.0 - step_size * spec.weight_decay) as f32;
+            for range in decoder.matrices() {
+                self.y[range].iter_mut().for_each(|y| *y *= keep);
+            }
+        }
+        let moments = self.first.iter_mut().zip(&mut self.second);
+        match spec.optimizer {
+            Optimizer::Adamw => {
+                let t = self.updates as f64;
+                let (b1, b2) = (BETA1 as f32, BETA2 as f32);
+                // m̂/(√v̂ + ε) with the corrections moved into the step and ε
+                let root = (1.0 - BETA2.powf(t)).sqrt();
+                let step = (step_size * root / (1.0 - BETA1.powf(t))) as f32;
+                let epsilon = (EPSILON * root) as f32;
+                for ((y, &g), (m, v)) in self.y.iter_mut().zip(&*gradient).zip(moments) {
+                    *m = b1 * *m + (1.0 - b1) * g;
+                    *v = b2 * *v + (1.0 - b2) * g * g;
+                    *y -= step * *m / (v.sqrt() + epsilon);
+                }
+            }
+            Optimizer::Sgd => {
+                for ((y, &g), m) in self.y.iter_mut().zip(&*gradient).zip(&mut self.first) {
+                    *m = MOMENTUM as f32 * *m + g;
+                    *y -= step_size as f32 * *m;
+                }
+            }
+        }
+    }
+}
+
+/// Euclidean norm, accumulated in doubles.
+pub fn norm(v: &[f32]) -> f64 {
+    v.iter().map(|&a| f64::from(a) * f64::from(a)).sum::<f64>().sqrt()
+}
+
+/// Step size after `step` updates at a spent share `progress` of the budget: linear warm-up in steps, cosine in the
+/// budget, so that every method ends at the same step size whatever it spends beside training.
+pub fn step_size(spec: &TrainSpec, step: u64, progress: f64) -> f64 {
+    let warm = if step < spec.warmup { (step + 1) as f64 / spec.warmup as f64 } else { 1.0 };
+    let cosine = 0.5 * (1.0 + (std::f64::consts::PI * progress).cos());
+    spec.lr * warm * (spec.final_fraction + (1.0 - spec.final_fraction) * cosine)
+}
+
+/// Mean of the cosine part of [`step_size`] over the rest of the budget.
+pub fn mean_step_size(spec: &TrainSpec, progress: f64) -> f64 {
+    use std::f64::consts::PI;
+    let left = 1.0 - progress;
+    // ∫ (1 + cos πu)/2 du over [progress, 1] = left/2 − sin(π progress)/2π
+    let cosine = if left > 1e-9 { 0.5 - (PI * progress).sin() / (2.0 * PI * left) } else { 0.0 };
+    spec.lr * (spec.final_fraction + (1.0 - spec.final_fraction) * cosine)
+}
+
+/// The batches of a training step: for each source its parts (accumulation).
+#[derive(Clone, Debug)]
+pub struct StepBatch {
+    parts: Vec<Vec<Batch>>,
+    /// Tokens of the step.
+    pub tokens: u64,
+}
+
+impl StepBatch {
+    /// The examples of `step` in these orders, one order for each source.
+    pub fn draw(setting: &Setting, orders: &mut [Order], step: u64) -> Self {
+        let train = &setting.recipe.train;
+        let part = train.batch.div_ceil(train.accumulation);
+        let mut tokens = 0;
+        let mut parts = Vec::new();
+        for (source, order) in setting.sources.iter().zip(orders) {
+            let examples = order.take(step * train.batch as u64, train.batch);
+            let batches: Vec<Batch> =
+                examples.chunks(part).map(|c| source.batch(c.iter().copied())).collect();
+            tokens += batches.iter().map(|b| b.tokens.len() as u64).sum::<u64>();
+            parts.push(batches);
+        }
+        Self { parts, tokens }
+    }
+}
+
+/// What a training step measured.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StepLosses {
+    /// L_i on the step's batch.
+    pub losses: Vec<f64>,
+    /// |∇L_i| on the step's batch.
+    pub gradient_norms: Vec<f64>,
+}
+
+impl StepLosses {
+    /// Σ p_i L_i.
+    pub fn weighted(&self, p: &[f64]) -> f64 {
+        self.losses.iter().zip(p).map(|(l, p)| l * p).sum()
+    }
+    /// max_i |∇L_i|.
+    pub fn largest_gradient(&self) -> f64 {
+        self.gradient_norms.iter().copied().fold(0.0, f64::max)
+    }
+}
+
+/// Buffers of one worker.
+#[derive(Debug)]
+pub struct Buffers {
+    /// Of the model.
+    pub work: Workspace<f32>,
+    /// Of one source's gradient.
+    pub source: Vec<f32>,
+    /// Of the sum.
+    pub total: Vec<f32>,
+}
+
+impl Buffers {
+    /// Empty buffers.
+    pub fn new(decoder: &Decoder) -> Self {
+        Self { work: decoder.workspace(), source: Vec::new(), total: Vec::new() }
+    }
+}
+
+/// ∇ Σ_i p_i L_i into `buffers.total`; L_i is the mean over all of source i's response tokens in the step, whatever
+/// the parts: with n tokens in all, each part adds 1/n of its sum.
+pub fn weighted_gradient(
+    setting: &Setting,
+    y: &[f32],
+    batch: &StepBatch,
+    p: &[f64],
+    buffers: &mut Buffers,
+) -> StepLosses {
+    let mut out = StepLosses::default();
+    buffers.total.clear();
+    buffers.total.resize(y.len(), 0.0);
+    for (parts, &p) in batch.parts.iter().zip(p) {
+        buffers.source.clear();
+        buffers.source.resize(y.len(), 0.0);
+        let n: usize = parts.iter().map(|b| b.rows.len()).sum();
+        let scale = 1.0 / n as f64;
+        let mut sum = 0.0;
+        for part in parts {
+            sum += setting.decoder.loss_gradient(y, part, scale, &mut buffers.source, &mut buffers.work);
+        }
+        out.losses.push(sum * scale);
+        out.gradient_norms.push(norm(&buffers.source));
+        for (t, &s) in buffers.total.iter_mut().zip(&buffers.source) {
+            *t += p as f32 * s;
+        }
+    }
+    out
+}
