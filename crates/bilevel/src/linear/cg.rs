@@ -19,7 +19,7 @@ use crate::{
 ///
 /// # Stopping
 ///
-/// - |r| ≤ tolerance·|b|: `Solved`, unless rounding in an iterate this large outweighs that residual (`Inconsistent`).
+/// - |r| ≤ tolerance·|b|: `Solved`, or `OutOfIterations` when rounding holds the true residual above twice that.
 /// - pᵀAp < −curvature-cut·‖A‖·|p|²: `NegativeCurvature`.
 /// - |pᵀAp| ≤ curvature-cut·‖A‖·|p|², or ‖A‖·|v| > |b|/curvature-cut: `Inconsistent`. Since ⟨p, r⟩ = |r|² > 0, a direction
 ///   without curvature is a kernel direction that the right-hand side has a part in.
@@ -28,7 +28,8 @@ use crate::{
 ///
 /// # Cost
 ///
-/// One product an iteration, one for a guess that is not zero. The residual is the recurrence's.
+/// One product an iteration, one for a guess that is not zero. The residual is the recurrence's; where the iterate is so
+/// large that rounding may hide in it, one more product measures it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Cg {
@@ -63,6 +64,9 @@ impl Cg {
 impl<V: Vector> LinearSolver<V> for Cg {
     fn solve(&self, apply: Apply<V>, rhs: &V, guess: &V) -> OracleResult<LinearSolution<V>> {
         let rhs_norm = rhs.norm();
+        // What the stored numbers allow.
+        let tolerance = self.tolerance.max(4.0 * rhs.resolution());
+        let curvature_cut = self.curvature_cut.max(4.0 * rhs.resolution());
         let (mut answer, mut residual) = LinearSolution::at_guess(apply, rhs, guess)?;
         let mut square = residual.dot(&residual);
         let mut direction = residual.clone();
@@ -72,11 +76,15 @@ impl<V: Vector> LinearSolver<V> for Cg {
         let mut rounding = 0.0_f64;
 
         answer.status = loop {
-            if answer.residual <= self.tolerance * rhs_norm {
-                break if rounding <= self.tolerance * rhs_norm {
+            if answer.residual <= tolerance * rhs_norm {
+                // The recurrence goes on falling where rounding holds the residual up.
+                if rounding > tolerance * rhs_norm {
+                    answer.measure_residual(apply, rhs)?;
+                }
+                break if answer.residual <= 2.0 * tolerance * rhs_norm {
                     LinearStatus::Solved
                 } else {
-                    LinearStatus::Inconsistent
+                    LinearStatus::OutOfIterations
                 };
             }
             if answer.iterations == self.max_iterations {
@@ -87,7 +95,7 @@ impl<V: Vector> LinearSolver<V> for Cg {
             let length = direction.norm();
             norm = norm.max(image.norm() / length);
             let curvature = direction.dot(&image);
-            if curvature.abs() <= self.curvature_cut * norm * length * length {
+            if curvature.abs() <= curvature_cut * norm * length * length {
                 break LinearStatus::Inconsistent;
             }
             if curvature < 0.0 {
@@ -104,7 +112,7 @@ impl<V: Vector> LinearSolver<V> for Cg {
                 return Err(OracleError::NonFinite { oracle: "the linear system" });
             }
             rounding += rhs.resolution() * size;
-            if size > rhs_norm / self.curvature_cut {
+            if size > rhs_norm / curvature_cut {
                 break LinearStatus::Inconsistent;
             }
             let square_old = std::mem::replace(&mut square, answer.residual * answer.residual);
@@ -156,6 +164,19 @@ mod tests {
         assert_eq!(answer.status, LinearStatus::Solved);
         let residual = apply(&answer.solution).unwrap().distance(&rhs);
         assert!(residual <= 2e-10 * rhs.norm());
+    }
+
+    #[test]
+    fn an_ill_conditioned_definite_system_is_solved_and_not_called_inconsistent() {
+        for kappa in [1e5, 1e6] {
+            let system = T3Large::new(kappa);
+            let rhs = T3Large::rhs();
+            let cg = Cg { tolerance: 1e-8, ..Cg::default() };
+            let answer =
+                cg.solve(&mut |v: &Vec<f64>| Ok(system.product(v)), &rhs, &rhs.zeros_like()).unwrap();
+            assert_eq!(answer.status, LinearStatus::Solved, "κ {kappa:e}");
+            assert!(system.product(&answer.solution).distance(&rhs) <= 2.1e-8 * rhs.norm());
+        }
     }
 
     #[test]

@@ -192,14 +192,13 @@ impl<V: Vector> LinearSolver<V> for Lsmr {
         let whole = answer.residual.hypot(self.damping * answer.solution.norm());
         // What rounding leaves of Bᵀr.
         let rounding = 10.0 * rhs.resolution() * norm * (norm * answer.solution.norm() + rhs_norm);
-        answer.status = if is_small(answer.residual, norm, &answer.solution) && self.damping == 0.0 {
-            LinearStatus::Solved
-        } else if is_stationary(answer.normal_residual, 2.0 * whole, norm)
-            || answer.normal_residual <= rounding
-        {
-            if self.damping == 0.0 { LinearStatus::Inconsistent } else { LinearStatus::Solved }
-        } else {
-            LinearStatus::OutOfIterations
+        let is_stationary =
+            is_stationary(answer.normal_residual, 2.0 * whole, norm) || answer.normal_residual <= rounding;
+        answer.status = match (is_small(whole, norm, &answer.solution), is_stationary) {
+            (true, _) => LinearStatus::Solved,
+            (false, true) if self.damping > 0.0 => LinearStatus::Solved,
+            (false, true) => LinearStatus::Inconsistent,
+            (false, false) => LinearStatus::OutOfIterations,
         };
         Ok(answer)
     }
