@@ -4,18 +4,9 @@ use anyhow::Result;
 use bilevel::{
     Problem,
     problems::{
-        Zoo,
-        chain::Chain,
-        circle::Circle,
-        curved_graph::CurvedGraph,
-        factorisation::Factorisation,
-        hoelder::Hoelder,
-        least_squares::{LargeLeastSquares, LeastSquares},
-        secular::Secular,
-        sources::Sources,
-        sphere::Sphere,
-        stiefel::Stiefel,
-        torus::Torus,
+        Zoo, chain::Chain, circle::Circle, curved_graph::CurvedGraph, factorisation::Factorisation,
+        hoelder::Hoelder, least_squares::LeastSquares, secular::Secular, sources::Sources, sphere::Sphere,
+        stiefel::Stiefel, torus::Torus,
     },
     solvers::hg_ms::HgMs,
 };
@@ -51,11 +42,6 @@ pub const PROBLEMS: &[ProblemEntry] = &[
         make: || Zoo::new(Circle::default()),
     },
     ProblemEntry { name: "t3", what: "over-parameterised least squares", make: || Zoo::new(LeastSquares) },
-    ProblemEntry {
-        name: "t3-large",
-        what: "least squares with 400 lower coordinates, condition 100",
-        make: || Zoo::new(LargeLeastSquares::new(200, 1e2)),
-    },
     ProblemEntry {
         name: "t4",
         what: "deep linear chain of four links",
