@@ -9,6 +9,7 @@ mod registry;
 mod shell;
 mod zoo;
 
+pub mod cases;
 pub mod chain;
 pub mod circle;
 pub mod curved_graph;

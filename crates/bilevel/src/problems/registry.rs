@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Zoo,
+    Zoo, cases,
     chain::Chain,
     circle::Circle,
     curved_graph::CurvedGraph,
@@ -126,7 +126,7 @@ const FAILURE: &str = "failure case of this library's zoo";
 const ENTRIES: &[Entry] = &[
     Entry {
         name: "sphere",
-        aliases: &["T1", "E3", "E8", "E13"],
+        aliases: &["T1"],
         summary: "linear f on a sphere whose radius depends on x",
         source: CLOSED_FORM,
         parameters: &[],
@@ -134,7 +134,7 @@ const ENTRIES: &[Entry] = &[
     },
     Entry {
         name: "circle",
-        aliases: &["T2", "E9"],
+        aliases: &["T2"],
         summary: "two competing minimisers on a circle; F = −|x| has a kink",
         source: CLOSED_FORM,
         parameters: &[],
@@ -183,7 +183,7 @@ const ENTRIES: &[Entry] = &[
     },
     Entry {
         name: "chain",
-        aliases: &["T4", "E5"],
+        aliases: &["T4"],
         summary: "deep linear chain: a product of scalars fitted to x",
         source: CLOSED_FORM,
         parameters: &[Parameter::whole("links", 4.0, 2.0, 64.0, "number of factors")],
@@ -207,7 +207,7 @@ const ENTRIES: &[Entry] = &[
     },
     Entry {
         name: "curved-graph-c",
-        aliases: &["T5c", "E10"],
+        aliases: &["T5c"],
         summary: "convex f that is unbounded below along the curved S",
         source: FAILURE,
         parameters: &[],
@@ -261,7 +261,7 @@ const ENTRIES: &[Entry] = &[
     },
     Entry {
         name: "sources-agreeing",
-        aliases: &["E11"],
+        aliases: &[],
         summary: "two data sources with equal labels: x has no signal",
         source: FAILURE,
         parameters: &[],
@@ -285,7 +285,7 @@ const ENTRIES: &[Entry] = &[
     },
     Entry {
         name: "hoelder-quartic",
-        aliases: &["T11", "E7"],
+        aliases: &["T11"],
         summary: "F' = −x^(1/3): degenerate selection at x = 0",
         source: CLOSED_FORM,
         parameters: &[],
@@ -301,7 +301,7 @@ const ENTRIES: &[Entry] = &[
     },
     Entry {
         name: "unbounded",
-        aliases: &["E1", "E2"],
+        aliases: &[],
         summary: "lower level without a minimum",
         source: FAILURE,
         parameters: &[],
@@ -309,7 +309,7 @@ const ENTRIES: &[Entry] = &[
     },
     Entry {
         name: "decaying-spectrum",
-        aliases: &["E4"],
+        aliases: &[],
         summary: "lower Hessian without a gap: the rank cannot be told",
         source: FAILURE,
         parameters: &[],
@@ -317,7 +317,7 @@ const ENTRIES: &[Entry] = &[
     },
     Entry {
         name: "flat-valley",
-        aliases: &["E6"],
+        aliases: &[],
         summary: "quartic lower level: a single minimiser where the Hessian is singular",
         source: FAILURE,
         parameters: &[],
@@ -325,7 +325,7 @@ const ENTRIES: &[Entry] = &[
     },
     Entry {
         name: "double-well",
-        aliases: &["E12"],
+        aliases: &[],
         summary: "lower level with a false local minimum",
         source: FAILURE,
         parameters: &[],
@@ -361,7 +361,8 @@ pub fn names() -> Vec<&'static str> {
     ENTRIES.iter().map(|entry| entry.name).collect()
 }
 
-/// The problem of this name or alias (upper or lower case), or a run such as `R6`, with these parameters.
+/// The problem of this name or alias (upper or lower case), a run such as `R6` or a failure
+/// case such as `E8` (both start at their own point), with these parameters.
 ///
 /// ```
 /// use bilevel::problems;
@@ -382,14 +383,14 @@ pub fn by_name(name: &str, parameters: &Parameters) -> Result<Zoo, ConfigError> 
     if let Some(entry) = ENTRIES.iter().find(is_named) {
         return entry.build(parameters);
     }
-    if let Some(run) = runs::by_name(name) {
+    let run = runs::by_name(name).map(|run| (run.name, run.problem));
+    let case = || cases::by_name(name).map(|case| (case.name, case.problem));
+    if let Some((name, problem)) = run.or_else(case) {
         return match parameters.first_key_value() {
-            None => Ok(run.problem),
-            Some((parameter, value)) => Err(ConfigError::new(
-                parameter,
-                value,
-                format!("{} has no parameters; leave it out", run.name),
-            )),
+            None => Ok(problem),
+            Some((parameter, value)) => {
+                Err(ConfigError::new(parameter, value, format!("{name} has no parameters; leave it out")))
+            }
         };
     }
     let known = ENTRIES.iter().flat_map(|entry| entry.aliases.iter().chain([&entry.name])).copied();
@@ -429,6 +430,7 @@ mod tests {
             .flat_map(|e| e.aliases.iter().chain([&e.name]))
             .map(|name| name.to_lowercase())
             .chain(runs::all().iter().map(|run| run.name.to_lowercase()))
+            .chain(cases::all().iter().map(|case| case.name.to_lowercase()))
             .collect();
         let count = all.len();
         all.sort();
@@ -449,6 +451,15 @@ mod tests {
                 assert_eq!(by_name(&alias.to_lowercase(), &Parameters::new()).unwrap().dims(), zoo.dims());
             }
         }
+    }
+
+    #[test]
+    fn runs_and_cases_start_at_their_own_point() {
+        use crate::problem::Problem;
+        let run = by_name("r2k", &Parameters::new()).unwrap();
+        assert_eq!(run.start(0), (vec![0.0], vec![1.0, 0.2]));
+        let case = by_name("E8", &Parameters::new()).unwrap();
+        assert_eq!(case.start(0).0, [0.0, -0.75]);
     }
 
     #[test]
