@@ -50,19 +50,20 @@ impl Axis {
     }
 
     fn log(low: f64, high: f64, wanted: usize) -> Self {
-        let (mut first, mut last) = (low.log10().floor() as i32, high.log10().ceil() as i32);
-        if first == last {
-            (first, last) = (first - 1, last + 1);
+        let power = |x: f64| x.log10().floor() as i32;
+        if high / low < 100.0 {
+            // A narrow range: between two of the numbers 1, 2, 5 in each decade.
+            let all: Vec<f64> = (power(low) - 1..=power(high) + 1)
+                .flat_map(|p| [1.0, 2.0, 5.0].map(|m| m * 10f64.powi(p)))
+                .collect();
+            let first = all.iter().rposition(|tick| *tick <= low).unwrap_or(0);
+            let last = all.iter().position(|tick| *tick >= high && *tick > all[first]).unwrap_or(all.len() - 1);
+            let ticks = all[first..=last].iter().map(|tick| (*tick, significant(*tick, 1))).collect();
+            return Self { scale: Scale::Log, low: all[first], high: all[last], ticks };
         }
-        let decades = (last - first) as usize;
-        let every = decades.div_ceil(wanted.max(1)).max(1) as i32;
-        let mut ticks = Vec::new();
-        for power in (first..=last).filter(|power| (power - first) % every == 0) {
-            ticks.push((10f64.powi(power), power_of_ten(power)));
-            if decades <= 2 && power < last {
-                ticks.extend([2.0, 5.0].map(|m| m * 10f64.powi(power)).map(|t| (t, significant(t, 2))));
-            }
-        }
+        let (first, last) = (power(low), high.log10().ceil() as i32);
+        let every = ((last - first) as usize).div_ceil(wanted.max(1)).max(1);
+        let ticks = (first..=last).step_by(every).map(|p| (10f64.powi(p), power_of_ten(p))).collect();
         Self { scale: Scale::Log, low: 10f64.powi(first), high: 10f64.powi(last), ticks }
     }
 
@@ -184,9 +185,9 @@ mod tests {
     }
 
     #[test]
-    fn log_ticks_are_powers_of_ten() {
+    fn log_ticks_are_powers_of_ten_or_one_two_five_between_them() {
         assert_eq!(labels(&[2e-7, 3.0], Scale::Log), ["10⁻⁷", "10⁻⁵", "10⁻³", "0.1", "10"]);
-        assert_eq!(labels(&[2.0, 30.0], Scale::Log), ["1", "2.0", "5.0", "10", "20", "50", "100"]);
+        assert_eq!(labels(&[2.0, 30.0], Scale::Log), ["2", "5", "10", "20", "50"]);
     }
 
     #[test]

@@ -99,13 +99,14 @@ fn mean_sd(numbers: impl IntoIterator<Item = f64>) -> (f64, f64) {
     (mean, if numbers.len() > 1 { variance.sqrt() } else { f64::NAN })
 }
 
-/// `mean ± spread`, or the mean alone.
+/// `mean ± spread` on one line, or the mean alone.
 fn plus_minus(mean: f64, spread: f64, digits: usize) -> String {
     if spread.is_finite() {
         // The spread says how many decimals of the mean are worth printing.
         let decimals =
             if spread > 0.0 { (1.0 - spread.log10().floor()).clamp(0.0, 6.0) as usize } else { digits };
-        format!("{mean:.decimals$} ± {spread:.decimals$}").replace('-', "−")
+        format!("{mean:.decimals$}\u{a0}±\u{a0}{spread:.decimals$}")
+            .replace('-', "−")
     } else {
         significant(mean, digits)
     }

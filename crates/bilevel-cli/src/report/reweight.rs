@@ -306,13 +306,15 @@ fn methods(outcome: &Outcome, timings: &Timings) -> String {
         Some(comparison) => {
             let (class, words) = comparison.verdict();
             let number = plus_minus(or_nan(comparison.difference), or_nan(comparison.standard_error), 3);
-            Cell::Html(format!("<b class=\"{class}\">{words}</b> <span class=\"soft\">{number}</span>"))
+            Cell::Html(format!("<b class=\"{class}\">{words}</b><br><span class=\"soft\">{number}</span>"))
         }
         None => Cell::Html("<span class=\"soft\">–</span>".into()),
     };
-    let spent = |method: &Method, part: &dyn Fn(&Seed) -> Option<f64>| {
-        let (mean, _) = mean_sd(method.seeds.iter().filter_map(part));
-        Cell::Number(if mean.is_finite() { count(mean) } else { "–".into() })
+    let spent = |method: &Method| {
+        let mean = |part: fn(&Seed) -> Option<f64>| mean_sd(method.seeds.iter().filter_map(part)).0;
+        let search = mean(|seed| seed.search.as_ref()?.spent);
+        let retraining = count(mean(|seed| seed.retraining.as_ref()?.spent));
+        Cell::Number(if search.is_finite() { format!("{} + {retraining}", count(search)) } else { retraining })
     };
     let rows: Vec<_> = outcome
         .methods
@@ -332,8 +334,7 @@ fn methods(outcome: &Outcome, timings: &Timings) -> String {
                 }),
                 against(&method.method, "uniform"),
                 against(&method.method, "proportional"),
-                spent(method, &|seed| seed.search.as_ref()?.spent),
-                spent(method, &|seed| seed.retraining.as_ref()?.spent),
+                spent(method),
                 Cell::Number(if seconds.is_empty() { "–".into() } else { duration(seconds.iter().sum()) }),
             ]
         })
@@ -342,17 +343,16 @@ fn methods(outcome: &Outcome, timings: &Timings) -> String {
         "method",
         "test loss ± spread",
         "next token right",
-        "against uniform ± s.e.",
-        "against proportional ± s.e.",
-        "units, search",
-        "units, retraining",
-        "time, all seeds",
+        "against uniform",
+        "against proportional",
+        "token units",
+        "time",
     ];
     figure(
         &chart.svg(),
         "Large dot: mean over the seeds; bar: one standard deviation over the seeds; small dots: single seeds.",
     ) + &table(&headings, &rows)
-        + "<p class=\"soft\">A model is trained anew with each method's final weights, with the same budget and the same order of examples for all. Differences are paired over test examples and seeds; one below two standard errors is no difference.</p>\n"
+        + "<p class=\"soft\">A model is trained anew with each method's final weights, with the same budget and the same order of examples for all. Differences (± one standard error) are paired over test examples and seeds; one below two standard errors is no difference. Token units: for the search, if there was one, plus for the retraining, mean over the seeds. Time: of all seeds together.</p>\n"
 }
 
 /// Rows of a method and phase.
@@ -428,6 +428,13 @@ fn weights_over_time(outcome: &Outcome, rows: &[Row]) -> String {
     html
 }
 
+/// A line without its first tenth of tokens, when enough is left: the steep fall of the start would hide all else.
+fn without_start((points, spread): (Vec<(f64, f64)>, Vec<f64>)) -> (Vec<(f64, f64)>, Vec<f64>) {
+    let end = points.last().map_or(0.0, |p| p.0);
+    let from = points.iter().position(|p| p.0 >= 0.1 * end).unwrap_or(0);
+    if points.len() < from + 4 { (points, spread) } else { (points[from..].to_vec(), spread[from..].to_vec()) }
+}
+
 fn validation(outcome: &Outcome, rows: &[Row]) -> String {
     let chart = |phase: &str, title: &str| {
         let series: Vec<Series> = outcome
@@ -435,11 +442,8 @@ fn validation(outcome: &Outcome, rows: &[Row]) -> String {
             .iter()
             .map(|method| {
                 let own = part(rows, &method.method, phase);
-                with_band(
-                    &method.method,
-                    outcome.colour(&method.method),
-                    over_seeds(&own, |row| row.validation_loss),
-                )
+                let line = without_start(over_seeds(&own, |row| row.validation_loss));
+                with_band(&method.method, outcome.colour(&method.method), line)
             })
             .filter(|series| !series.points.is_empty())
             .collect();
@@ -458,14 +462,14 @@ fn validation(outcome: &Outcome, rows: &[Row]) -> String {
         html += "<h3>Models trained with the final weights</h3>\n";
         html += &figure(
             &svg,
-            "The fair comparison: the weights are fixed, and every method trains on the same number of tokens. Band: one standard deviation over the seeds.",
+            "The fair comparison: the weights are fixed, and every method trains on the same number of tokens. Band: one standard deviation over the seeds. The first tenth, where every loss falls steeply, is left out.",
         );
     }
     if let Some(svg) = chart(SEARCH, "Validation loss during the search") {
         html += "<h3>Models of the search</h3>\n";
         html += &figure(
             &svg,
-            "Models whose weights are being learned. The search pays for its hypergradients out of the same budget.",
+            "Models whose weights are being learned. The search pays for its hypergradients out of the same budget. The first tenth is left out.",
         );
     }
     if html.is_empty() { paragraph("The trace holds no validation losses.") } else { html }

@@ -121,7 +121,7 @@ fn lead(
     let mut fact = |number: String, what: &str| {
         let _ = write!(html, "<li><b>{}</b><span>{}</span></li>", escape(&number), escape(what));
     };
-    fact(significant(or_nan(value), 10), "hyper-objective F(x)");
+    fact(significant(or_nan(value), 8), "hyper-objective F(x)");
     if let (Some(known), Some(value)) = (outcome.known_value, value) {
         fact(significant(value - known, 2), "difference to the closed form");
     }
@@ -240,7 +240,7 @@ fn certificate_words(
             let number = certificate.get(*field)?.as_f64()?;
             Some(vec![
                 Cell::Text((*words).into()),
-                Cell::Number(significant(number, 4)),
+                Cell::Number(if number.fract() == 0.0 && number.abs() < 1e6 { count(number) } else { significant(number, 4) }),
                 Cell::Text((*good).into()),
             ])
         })
@@ -305,8 +305,8 @@ fn selections(rows: &[Row], certificate: Option<&Map<String, Value>>) -> String 
     let now = points.last().map_or(f64::NAN, |p| p.1);
     html += &paragraph(&format!(
         "{} selection(s) known at the end, at most {} during the run.",
-        significant(now, 3),
-        significant(most, 3)
+        count(now),
+        count(most)
     ));
     if most > 1.0 {
         let chart = LineChart {

@@ -102,9 +102,9 @@ fn a_reweighting_report_has_every_part_and_stands_alone() {
     for section in SECTIONS {
         assert!(html.contains(&format!("<section id=\"{section}\">")), "{section}");
     }
-    assert!(html.contains("0.80 ± 0.05") || html.contains("0.800 ± 0.050"), "weights with noise bars");
+    assert!(html.contains("0.80\u{a0}±\u{a0}0.05") || html.contains("0.800\u{a0}±\u{a0}0.050"), "weights with noise bars");
     assert!(html.contains("bad &lt;b&gt;") && !html.contains("bad <b>"), "names are escaped");
-    assert!(html.contains("<b class=\"good\">better</b>") && html.contains("−0.200 ± 0.030"));
+    assert!(html.contains("<b class=\"good\">better</b>") && html.contains("−0.200\u{a0}±\u{a0}0.030"));
     assert!(
         html.contains("two seeds only") && html.contains("12.5 s") && html.contains("abcdef012345</code>")
     );
@@ -222,11 +222,20 @@ fn a_solve_that_ended_before_its_first_step_has_a_report() {
 
 #[test]
 fn numbers_are_printed_as_far_as_their_spread_allows() {
-    assert_eq!(plus_minus(0.123456, 0.0123, 3), "0.123 ± 0.012");
-    assert_eq!(plus_minus(-12.3456, 1.23, 3), "−12.3 ± 1.2");
+    assert_eq!(plus_minus(0.123456, 0.0123, 3), "0.123\u{a0}±\u{a0}0.012");
+    assert_eq!(plus_minus(-12.3456, 1.23, 3), "−12.3\u{a0}±\u{a0}1.2");
     assert_eq!(plus_minus(0.5, f64::NAN, 3), "0.500");
     assert_eq!(mean_sd([1.0, 3.0, f64::NAN]), (2.0, 2f64.sqrt()));
     assert!(mean_sd([]).0.is_nan());
     assert_eq!(duration(12.345), "12.3 s");
     assert_eq!(duration(600.0), "10.0 min");
+}
+
+#[test]
+fn a_small_page_looks_as_it_did() {
+    let row = r#"{"step": 1, "value": 1.5, "stationarity": 0.25, "certificate": {"distance": 1e-12, "kernel_dim": 1, "findings": []}}"#;
+    let folder = folder(&[("trace.jsonl", &format!("{row}\n"))]);
+    let html = fs::read_to_string(solve(folder.path()).unwrap()).unwrap();
+    let (_, after_style) = html.split_once("</style>").unwrap();
+    insta::assert_snapshot!(after_style);
 }
