@@ -57,7 +57,8 @@ impl Axis {
                 .flat_map(|p| [1.0, 2.0, 5.0].map(|m| m * 10f64.powi(p)))
                 .collect();
             let first = all.iter().rposition(|tick| *tick <= low).unwrap_or(0);
-            let last = all.iter().position(|tick| *tick >= high && *tick > all[first]).unwrap_or(all.len() - 1);
+            let last =
+                all.iter().position(|tick| *tick >= high && *tick > all[first]).unwrap_or(all.len() - 1);
             let ticks = all[first..=last].iter().map(|tick| (*tick, significant(*tick, 1))).collect();
             return Self { scale: Scale::Log, low: all[first], high: all[last], ticks };
         }

@@ -73,7 +73,10 @@ impl LineChart {
         let y_axis = Axis::new(values.chain(self.y_reaches.iter().copied()), self.y_scale, 5);
         let drawn = |y: f64| y.is_finite() && (self.y_scale == Scale::Linear || y > 0.0);
         let xs = self.series.iter().flat_map(|s| s.points.iter().filter(|p| drawn(p.1)).map(|p| p.0));
-        let x_axis = Axis::new(xs, self.x_scale, if self.is_half { 4 } else { 7 });
+        // Steps and tokens are counted from zero; on a logarithmic axis zero has no place and is passed over.
+        let mut xs = xs.peekable();
+        let zero = xs.peek().map(|_| 0.0);
+        let x_axis = Axis::new(xs.chain(zero), self.x_scale, if self.is_half { 4 } else { 7 });
         let (Some(x_axis), Some(y_axis)) = (x_axis, y_axis) else {
             return no_data(&self.title, width);
         };

@@ -105,8 +105,7 @@ fn plus_minus(mean: f64, spread: f64, digits: usize) -> String {
         // The spread says how many decimals of the mean are worth printing.
         let decimals =
             if spread > 0.0 { (1.0 - spread.log10().floor()).clamp(0.0, 6.0) as usize } else { digits };
-        format!("{mean:.decimals$}\u{a0}±\u{a0}{spread:.decimals$}")
-            .replace('-', "−")
+        format!("{mean:.decimals$}\u{a0}±\u{a0}{spread:.decimals$}").replace('-', "−")
     } else {
         significant(mean, digits)
     }

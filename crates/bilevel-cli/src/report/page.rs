@@ -81,7 +81,9 @@ pub fn table(headings: &[&str], rows: &[Vec<Cell>]) -> String {
         html.push_str("<tr>");
         for cell in row {
             let _ = match cell {
-                Cell::Text(text) if text.chars().count() > 60 => write!(html, "<td class=\"wrap\">{}</td>", escape(text)),
+                Cell::Text(text) if text.chars().count() > 60 => {
+                    write!(html, "<td class=\"wrap\">{}</td>", escape(text))
+                }
                 Cell::Text(text) => write!(html, "<td>{}</td>", escape(text)),
                 Cell::Number(text) => write!(html, "<td class=\"n\">{}</td>", escape(text)),
                 Cell::Html(inner) => write!(html, "<td>{inner}</td>"),

@@ -314,7 +314,11 @@ fn methods(outcome: &Outcome, timings: &Timings) -> String {
         let mean = |part: fn(&Seed) -> Option<f64>| mean_sd(method.seeds.iter().filter_map(part)).0;
         let search = mean(|seed| seed.search.as_ref()?.spent);
         let retraining = count(mean(|seed| seed.retraining.as_ref()?.spent));
-        Cell::Number(if search.is_finite() { format!("{} + {retraining}", count(search)) } else { retraining })
+        Cell::Number(if search.is_finite() {
+            format!("{} + {retraining}", count(search))
+        } else {
+            retraining
+        })
     };
     let rows: Vec<_> = outcome
         .methods
@@ -432,7 +436,11 @@ fn weights_over_time(outcome: &Outcome, rows: &[Row]) -> String {
 fn without_start((points, spread): (Vec<(f64, f64)>, Vec<f64>)) -> (Vec<(f64, f64)>, Vec<f64>) {
     let end = points.last().map_or(0.0, |p| p.0);
     let from = points.iter().position(|p| p.0 >= 0.1 * end).unwrap_or(0);
-    if points.len() < from + 4 { (points, spread) } else { (points[from..].to_vec(), spread[from..].to_vec()) }
+    if points.len() < from + 4 {
+        (points, spread)
+    } else {
+        (points[from..].to_vec(), spread[from..].to_vec())
+    }
 }
 
 fn validation(outcome: &Outcome, rows: &[Row]) -> String {

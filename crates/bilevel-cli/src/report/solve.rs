@@ -70,8 +70,12 @@ const MEASURES: [(&str, &str, &str); 13] = [
     ("error", "estimated error of the hypergradient", "below |G|"),
 ];
 
-/// Findings that inform without taking away the trust in the hypergradient.
-const NOTES: [&str; 6] = ["LowerValueSplit", "Degenerate", "Orbit", "Tie", "Underexplored", "NoSignal"];
+/// A finding as it is shown.
+struct Shown {
+    name: String,
+    words: String,
+    is_fatal: bool,
+}
 
 /// The page.
 pub fn page(outcome: &Outcome, rows: &[Row], times: &[Time], recipe: &str) -> String {
@@ -188,34 +192,31 @@ fn progress(outcome: &Outcome, rows: &[Row]) -> String {
         + "<p class=\"soft\">Values belong to the point from which a step started. Where a line breaks, the number was not known or has no place on a logarithmic axis.</p>\n"
 }
 
-/// A finding's name and sentence.
-fn findings_of(certificate: &Map<String, Value>) -> Vec<(String, String)> {
+fn findings_of(certificate: &Map<String, Value>) -> Vec<Shown> {
     let findings = certificate.get("findings").and_then(Value::as_array);
     findings
         .into_iter()
         .flatten()
         .map(|finding| match serde_json::from_value::<Finding>(finding.clone()) {
-            Ok(known) => (known.name().to_owned(), known.to_string()),
-            // Of a later version: the name is still worth showing.
+            Ok(known) => {
+                let (name, words) = (known.name().to_owned(), known.to_string());
+                let words = words.strip_prefix(&format!("{name}: ")).map_or(words.clone(), str::to_owned);
+                Shown { name, words, is_fatal: known.is_fatal() }
+            }
+            // Of a later version: the name is still worth showing, and trust is not to be assumed.
             Err(_) => {
-                let name =
-                    finding.get("finding").and_then(Value::as_str).unwrap_or("unknown finding").to_owned();
-                (name.clone(), name)
+                let name = finding.get("finding").and_then(Value::as_str).unwrap_or("unknown finding");
+                Shown { name: name.to_owned(), words: "not known to this version".into(), is_fatal: true }
             }
         })
         .collect()
 }
 
-fn certificate_words(
-    rows: &[Row],
-    certificate: Option<&Map<String, Value>>,
-    findings: &[(String, String)],
-) -> String {
+fn certificate_words(rows: &[Row], certificate: Option<&Map<String, Value>>, findings: &[Shown]) -> String {
     let Some(certificate) = certificate else {
         return paragraph("This solver does not certify its hypergradients.");
     };
-    let is_failed = |name: &str| !NOTES.contains(&name);
-    let verdict = if findings.iter().any(|(name, _)| is_failed(name)) {
+    let verdict = if findings.iter().any(|finding| finding.is_fatal) {
         "<p><b class=\"bad\">Not certified.</b> The last hypergradient must not be trusted:</p>\n"
     } else if findings.is_empty() {
         "<p><b class=\"good\">Certified.</b> Every condition that was checked at the last step holds.</p>\n"
@@ -225,11 +226,8 @@ fn certificate_words(
     let mut html = verdict.to_owned();
     if !findings.is_empty() {
         html.push_str("<ul class=\"notes\">");
-        for (name, words) in findings {
-            let class = if is_failed(name) { "bad" } else { "soft" };
-            let words = words
-                .strip_prefix(name.as_str())
-                .map_or(words.as_str(), |rest| rest.trim_start_matches(": "));
+        for Shown { name, words, is_fatal } in findings {
+            let class = if *is_fatal { "bad" } else { "soft" };
             let _ = write!(html, "<li><b class=\"{class}\">{}</b> {}</li>", escape(name), escape(words));
         }
         html.push_str("</ul>\n");
@@ -240,7 +238,11 @@ fn certificate_words(
             let number = certificate.get(*field)?.as_f64()?;
             Some(vec![
                 Cell::Text((*words).into()),
-                Cell::Number(if number.fract() == 0.0 && number.abs() < 1e6 { count(number) } else { significant(number, 4) }),
+                Cell::Number(if number.fract() == 0.0 && number.abs() < 1e6 {
+                    count(number)
+                } else {
+                    significant(number, 4)
+                }),
                 Cell::Text((*good).into()),
             ])
         })

@@ -36,8 +36,8 @@ const WEIGHTS: &str = r#"{
     {"method": "hg-ms", "test_loss": 1.5, "test_loss_sd": 0.02,
      "weights": [{"mean": 0.8, "sd": 0.05, "epochs": 1.6}, {"mean": 0.2, "sd": 0.05, "epochs": 0.2}],
      "seeds": [{"seed": 1, "weights": [0.75, 0.25], "no_signal": 1, "cycles": 4, "test_loss": 1.48, "test_accuracy": 0.5, "validation_loss": 1.4, "online_test_loss": null,
-       "search": {"budget": 30000, "spent": 29900, "steps": 10, "weights": {}, "entries": [{"entry": "training", "tokens": 9000, "weight": 3, "units": 27000}, {"entry": "final evaluation", "tokens": 1000, "weight": 0, "units": 0}]},
-       "retraining": {"budget": 30000, "spent": 30000, "steps": 12, "weights": {}, "entries": [{"entry": "training", "tokens": 10000, "weight": 3, "units": 30000}]}}]},
+       "search": {"budget": 30000, "spent": 29900, "steps": 10, "weights": {"training": 3, "evaluation": 1, "gradient": 3, "gauss_newton": 6, "directional": 2}, "entries": [{"entry": "training", "tokens": 9000, "weight": 3, "units": 27000}, {"entry": "final evaluation", "tokens": 1000, "weight": 0, "units": 0}]},
+       "retraining": {"budget": 30000, "spent": 30000, "steps": 12, "weights": {"training": 3, "evaluation": 1, "gradient": 3, "gauss_newton": 6, "directional": 2}, "entries": [{"entry": "training", "tokens": 10000, "weight": 3, "units": 30000}]}}]},
     {"method": "uniform", "test_loss": 1.7, "test_loss_sd": null,
      "weights": [{"mean": 0.5, "sd": null, "epochs": 1}, {"mean": 0.5, "sd": null, "epochs": 0.5}], "seeds": []}],
   "comparisons": [{"method": "hg-ms", "baseline": "uniform", "difference": -0.2, "standard_error": 0.03, "interval": [-0.26, -0.14], "verdict": "better"}],
@@ -102,7 +102,10 @@ fn a_reweighting_report_has_every_part_and_stands_alone() {
     for section in SECTIONS {
         assert!(html.contains(&format!("<section id=\"{section}\">")), "{section}");
     }
-    assert!(html.contains("0.80\u{a0}±\u{a0}0.05") || html.contains("0.800\u{a0}±\u{a0}0.050"), "weights with noise bars");
+    assert!(
+        html.contains("0.80\u{a0}±\u{a0}0.05") || html.contains("0.800\u{a0}±\u{a0}0.050"),
+        "weights with noise bars"
+    );
     assert!(html.contains("bad &lt;b&gt;") && !html.contains("bad <b>"), "names are escaped");
     assert!(html.contains("<b class=\"good\">better</b>") && html.contains("−0.200\u{a0}±\u{a0}0.030"));
     assert!(
@@ -238,4 +241,14 @@ fn a_small_page_looks_as_it_did() {
     let html = fs::read_to_string(solve(folder.path()).unwrap()).unwrap();
     let (_, after_style) = html.split_once("</style>").unwrap();
     insta::assert_snapshot!(after_style);
+}
+
+/// The readers here are lenient; the writers' own types hold the files of these tests to what is really written.
+#[test]
+fn the_files_drawn_here_are_of_the_form_that_runs_write() {
+    serde_json::from_str::<bilevel_llm::result::RunResult>(WEIGHTS).unwrap();
+    serde_json::from_str::<bilevel_llm::result::Timings>(TIMINGS).unwrap();
+    for line in trace().lines().filter(|line| !line.contains("[null")) {
+        serde_json::from_str::<bilevel_llm::result::TraceRow>(line).unwrap();
+    }
 }
