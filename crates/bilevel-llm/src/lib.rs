@@ -3,6 +3,7 @@
 pub mod demo;
 pub mod error;
 pub mod eval;
+pub mod export;
 pub mod ledger;
 pub mod model;
 pub mod progress;

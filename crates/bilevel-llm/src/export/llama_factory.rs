@@ -1,0 +1,62 @@
+//! LLaMA-Factory (checked against its data readme and loader, version 0.9.6).
+//!
+//! `dataset_info.json` describes each source; `mix_strategy: interleave_over` with `interleave_probs` draws examples with
+//! the given probabilities until every source was seen whole, repeating those that end before.
+
+use std::fmt::Write;
+
+use serde_json::{Map, Value, json};
+
+use super::{ExportError, Fields, Mixture, Target, comments};
+
+/// `dataset_info.json` and `llama_factory.yaml`.
+pub(super) fn files(mixture: &Mixture) -> Result<Vec<(&'static str, String)>, ExportError> {
+    let target = Target::LlamaFactory;
+    let mut info = Map::new();
+    for part in &mixture.parts {
+        part.require_records(target)?;
+        let [file] = part.paths.as_slice() else {
+            let problem = format!("it has {} files", part.paths.len());
+            return Err(part.unreadable(target, &problem, "join them into one file and run on that"));
+        };
+        let mut entry = json!({ "file_name": file, "split": part.split() });
+        match &part.fields {
+            Fields::Pair { prompt, response, .. } => {
+                // The trainer puts its own chat template round the prompt in place of the recipe's.
+                entry["columns"] =
+                    json!({ "prompt": part.prompt(target, prompt.as_ref())?, "response": response });
+            }
+            Fields::Messages { field, keys: (role, content) } => {
+                let (user, assistant) = if role == "role" { ("user", "assistant") } else { ("human", "gpt") };
+                entry["formatting"] = json!("sharegpt");
+                entry["columns"] = json!({ "messages": field });
+                entry["tags"] = json!({ "role_tag": role, "content_tag": content, "user_tag": user, "assistant_tag": assistant });
+            }
+            Fields::Text { field } => entry["columns"] = json!({ "prompt": field }),
+        }
+        info.insert(part.name.clone(), entry);
+    }
+    let mut info = serde_json::to_string_pretty(&Value::Object(info)).expect("a map of strings is JSON");
+    info.push('\n');
+
+    let names: Vec<&str> = mixture.parts.iter().map(|part| part.name.as_str()).collect();
+    let shares: Vec<String> = mixture.parts.iter().map(|part| format!("{:.6}", part.example_share)).collect();
+    let epoch =
+        mixture.parts.iter().map(|part| part.examples as f64 / part.example_share).fold(0.0, f64::max);
+    let mut yaml = comments(&mixture.provenance());
+    let _ = writeln!(
+        yaml,
+        "#\n# For LLaMA-Factory 0.9.6, to be merged into a training configuration; dataset_dir is the folder of dataset_info.json.\n# An epoch ends when every source was seen whole, after about {epoch:.0} examples; set max_steps to end before.\ndataset_dir: .\ndataset: {}\nmix_strategy: interleave_over\ninterleave_probs: {}",
+        names.join(","),
+        shares.join(",")
+    );
+    if mixture.parts.iter().all(|part| matches!(part.fields, Fields::Text { .. })) {
+        yaml.push_str("stage: pt\n");
+    } else {
+        if mixture.parts.iter().any(|part| matches!(part.fields, Fields::Text { .. })) {
+            yaml.push_str("# The sources of running text are read as prompts without a response: train them in a stage pt of their own.\n");
+        }
+        yaml.push_str("stage: sft\ntrain_on_prompt: false\n");
+    }
+    Ok(vec![("dataset_info.json", info), ("llama_factory.yaml", yaml)])
+}
