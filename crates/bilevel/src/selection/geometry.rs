@@ -228,16 +228,21 @@ impl<Y: Vector> Geometry<Y> {
                 projected.axpy(-1.0, &solve.solution);
             }
             trace += projected.dot(&zeta) / rank.probes as f64;
-            let size = projected.norm();
             for _ in 0..2 {
                 for t in &basis {
                     let overlap = projected.dot(t);
                     projected.axpy(-overlap, t);
                 }
             }
+            // A new kernel direction is left almost surely while there is one; then only the error of the solve is,
+            // which H does not map to zero.
             let left = projected.norm();
-            // A projected Gaussian in a kernel of dimension k has norm about √k, and a new direction almost surely.
-            if size <= KERNEL_NOISE * zeta.norm() || left <= KERNEL_NOISE.sqrt() * size {
+            let is_kernel = left > KERNEL_NOISE * zeta.norm() && {
+                geometry.products += 1;
+                let image = level.hessian_product(y, &projected)?.norm();
+                image <= rank.tol.sqrt() * geometry.norm * left
+            };
+            if !is_kernel {
                 geometry.kernel = Kernel::Basis(basis);
                 geometry.minres = minres;
                 return Ok(geometry);
@@ -327,4 +332,4 @@ impl<Y: Vector> Geometry<Y> {
 /// Purpose of the random stream of kernel probes.
 const PROBE_PURPOSE: u64 = 0x9e;
 /// Relative size below which a projected probe is the error of its solve.
-const KERNEL_NOISE: f64 = 1e-6;
+const KERNEL_NOISE: f64 = 1e-9;
