@@ -177,8 +177,8 @@ where
     Ok(at.f_x(&point.y)?.plus(-1.0, &at.j(&point.y, v)?))
 }
 
-/// E t = C t − J H⁺A t: the derivative of the hypergradient along t, v frozen in C = ∇²_xy f − ∇³_xyy g[v] and
-/// A = ∇²_yy f − ∇³_yyy g[v].
+/// E t = C t − J H⁺A t: the derivative of the hypergradient along t, v frozen in C = ∇²_xy f − ∇³_xyy g·v and
+/// A = ∇²_yy f − ∇³_yyy g·v.
 pub fn along<P: Problem>(at: &At<P>, point: &SelectedPoint<P::Y>, t: &P::Y) -> OracleResult<P::X>
 where
     P::Lower: SecondOrder<P::X, P::Y>,

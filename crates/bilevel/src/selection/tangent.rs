@@ -1,4 +1,4 @@
-//! The second-order model of f along S(x): M_T = P (∇²_yy f − ∇³_yyy g[v]) P on the tangent space T.
+//! The second-order model of f along S(x): M_T = P (∇²_yy f − ∇³_yyy g·v) P on the tangent space T.
 
 use super::{
     geometry::{Geometry, Kernel},
@@ -13,7 +13,7 @@ use crate::{
 };
 use nalgebra::DMatrix;
 
-/// A t = (∇²_yy f − ∇³_yyy g[v]) t by a central difference of ∇_y f − H v with v frozen: two `grad_y` f, two `hvp_yy`.
+/// A t = (∇²_yy f − ∇³_yyy g·v) t by a central difference of ∇_y f − H v with v frozen: two `grad_y` f, two `hvp_yy`.
 ///
 /// The third-derivative term is compulsory: it carries the curvature of S(x), without which the sign of M_T can be
 /// wrong (arXiv 2605.09209, eq. 8).
