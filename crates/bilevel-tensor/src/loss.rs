@@ -15,13 +15,11 @@ pub struct Params {
 impl Params {
     /// The tensor of this name; an error that lists the names there are, so that a loss can use `?`.
     pub fn get(&self, name: &str) -> Result<&Tensor> {
-        match self.entries.binary_search_by(|(n, _)| n.as_str().cmp(name)) {
-            Ok(i) => Ok(&self.entries[i].1),
-            Err(_) => {
-                let names: Vec<_> = self.entries.iter().map(|(name, _)| name.as_str()).collect();
-                Err(Error::Msg(format!("there is no tensor \"{name}\"; there are {}", names.join(", "))))
-            }
+        if let Ok(i) = self.entries.binary_search_by(|(n, _)| n.as_str().cmp(name)) {
+            return Ok(&self.entries[i].1);
         }
+        let names: Vec<_> = self.entries.iter().map(|(name, _)| name.as_str()).collect();
+        Err(Error::Msg(format!("there is no tensor \"{name}\"; there are {}", names.join(", "))))
     }
     /// Names and tensors, sorted by name.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Tensor)> {

@@ -105,7 +105,7 @@ impl Network {
         let square = training_inputs.iter().map(|a| a * a).sum::<f64>() / training_inputs.len() as f64;
         let fit = |inputs: &[f64], images: &Images| -> Result<Fit> {
             let inputs = Tensor::from_slice(inputs, (images.len(), p), &Device::Cpu)?;
-            Fit::new(inputs.affine(1.0 / square.sqrt().max(1e-12), 0.0)?, &images.labels, settings.dtype)
+            Fit::new(&inputs.affine(1.0 / square.sqrt().max(1e-12), 0.0)?, &images.labels, settings.dtype)
         };
         let (lower, upper) = (fit(&training_inputs, training)?, fit(&centred(validation), validation)?);
         let initial = initial_weights(p, settings)?;
@@ -254,7 +254,7 @@ impl<'a> Weights<'a> {
 }
 
 impl Fit {
-    fn new(inputs: Tensor, labels: &[u8], dtype: DType) -> Result<Self> {
+    fn new(inputs: &Tensor, labels: &[u8], dtype: DType) -> Result<Self> {
         let mut table = vec![0.0; labels.len() * CLASSES];
         for (i, &label) in labels.iter().enumerate() {
             let entry = table[i * CLASSES..(i + 1) * CLASSES].get_mut(usize::from(label));
@@ -278,7 +278,7 @@ impl Fit {
                         self.count
                     )));
                 }
-                let rows: Vec<i64> = indices.iter().map(|&i| i as i64).collect();
+                let rows: Vec<u32> = indices.iter().map(|&i| i as u32).collect();
                 let rows = Tensor::from_vec(rows, count, &Device::Cpu)?;
                 with(&Self {
                     inputs: self.inputs.index_select(&rows, 0)?,
