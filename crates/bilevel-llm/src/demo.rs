@@ -22,6 +22,9 @@ use std::{
 use bilevel::rng::Stream;
 use serde::Serialize;
 
+/// The demonstration's recipe; its data paths are the files that [`Demo::write`] makes.
+pub const DEMO_RECIPE: &str = include_str!("../demo.toml");
+
 /// The kinds of examples that the generator knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
