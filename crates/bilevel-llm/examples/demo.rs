@@ -1,6 +1,7 @@
 //! The built-in demonstration from a program: writes its data, learns the weights, prints them with the test losses.
+//! With a recipe, that one on the demonstration's data; with a data folder too, any recipe.
 //!
-//! `cargo run --release -p bilevel-llm --example demo -- FOLDER [RECIPE]`
+//! `cargo run --release -p bilevel-llm --example demo -- FOLDER [RECIPE [DATA]]`
 
 use std::{path::PathBuf, sync::atomic::AtomicBool, time::Instant};
 
@@ -29,15 +30,17 @@ impl bilevel_llm::Progress for Lines {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut arguments = std::env::args().skip(1);
-    let folder = PathBuf::from(arguments.next().unwrap_or_else(|| "runs/demo".into()));
-    let data = folder.join("data");
-    Demo::default().write(&data)?;
-    let text = match arguments.next() {
-        Some(path) => std::fs::read_to_string(path)?,
-        None => DEMO_RECIPE.to_owned(),
+    let mut arguments = std::env::args().skip(1).map(PathBuf::from);
+    let folder = arguments.next().unwrap_or_else(|| "runs/demo".into());
+    let (recipe, data) = (arguments.next(), arguments.next());
+    let demo_data = folder.join("data");
+    if data.is_none() {
+        Demo::default().write(&demo_data)?;
+    }
+    let mut recipe = match recipe {
+        Some(path) => Recipe::load_with_data(&path, Some(&data.unwrap_or(demo_data)))?,
+        None => Recipe::parse(DEMO_RECIPE, &demo_data)?,
     };
-    let mut recipe = Recipe::parse(&text, &data)?;
     recipe.run.out = folder;
     let forecast = prepare(&recipe)?.forecast();
     println!("about {} training steps, {:.0} s in all", forecast.steps, forecast.seconds);
@@ -45,10 +48,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let result = reweight(&recipe, &mut Lines, &AtomicBool::new(false))?;
     println!("{:.1} s", began.elapsed().as_secs_f64());
     for source in &result.sources {
-        println!("{:>12} {} tokens, {} under the loss", source.name, source.data.tokens, source.data.loss_tokens);
+        println!(
+            "{:>12} {} tokens, {} under the loss",
+            source.name, source.data.tokens, source.data.loss_tokens
+        );
     }
     for method in &result.methods {
-        println!("{}: test loss {:.4} ± {:.4}", method.method, method.test_loss, method.test_loss_sd.unwrap_or(0.0));
+        println!(
+            "{}: test loss {:.4} ± {:.4}",
+            method.method,
+            method.test_loss,
+            method.test_loss_sd.unwrap_or(0.0)
+        );
         for seed in &method.seeds {
             let weights: Vec<String> = seed.weights.iter().map(|w| format!("{w:.3}")).collect();
             println!(

@@ -465,9 +465,23 @@ impl Recipe {
     /// Reads and validates a recipe file. Relative data paths start at `run.data` (itself relative to the recipe's
     /// folder), and are made absolute-or-relative-to-here; `run.out` stays relative to the current folder.
     pub fn load(path: &Path) -> Result<Self, ReweightError> {
+        Self::load_with_data(path, None)
+    }
+
+    /// As [`Recipe::load`], with another folder where relative data paths start (relative to the current one).
+    pub fn load_with_data(path: &Path, data: Option<&Path>) -> Result<Self, ReweightError> {
         let text = std::fs::read_to_string(path).map_err(|e| ReweightError::io(path, e))?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        Self::parse(&text, folder)
+        match data {
+            None => Self::parse(&text, folder),
+            Some(data) => {
+                let mut recipe: Self = toml::from_str(&text).map_err(|e| explain(&e, &text))?;
+                recipe.run.data = None;
+                recipe.set_data_folder(data);
+                recipe.validate()?;
+                Ok(recipe)
+            }
+        }
     }
 
     /// Parses and validates a recipe whose relative data paths start at `folder`.
