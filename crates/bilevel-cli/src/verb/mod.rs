@@ -1,9 +1,12 @@
 //! The verbs, one file each.
 
+mod check;
 mod completions;
 mod init;
 mod list;
+mod report;
 mod resume;
+mod reweight;
 mod solve;
 
 use anyhow::Result;
@@ -15,8 +18,11 @@ use crate::{exit::Exit, output::Output};
 #[derive(Subcommand)]
 pub enum Verb {
     Init(init::Init),
+    Check(check::Check),
     Solve(solve::Solve),
+    Reweight(reweight::Reweight),
     Resume(resume::Resume),
+    Report(report::Report),
     List(list::List),
     Completions(completions::Completions),
 }
@@ -25,8 +31,11 @@ impl Verb {
     pub fn run(self, output: &Output) -> Result<Exit> {
         match self {
             Self::Init(verb) => verb.run(output),
+            Self::Check(verb) => verb.run(output),
             Self::Solve(verb) => verb.run(output),
+            Self::Reweight(verb) => verb.run(output),
             Self::Resume(verb) => verb.run(output),
+            Self::Report(verb) => verb.run(output),
             Self::List(verb) => verb.run(output),
             Self::Completions(verb) => verb.run(),
         }

@@ -50,7 +50,7 @@ impl Resume {
                 }
                 job.run(&folder, output)
             }
-            Kind::Reweight => Err(usage("reweight")),
+            Kind::Reweight => super::reweight::resume(&self.folder, output),
         }
     }
 }

@@ -198,6 +198,7 @@ impl Job {
         let mut json = serde_json::to_vec_pretty(&result)?;
         json.push(b'\n');
         folder.write(&folder.result(), &json)?;
+        let page = crate::report::solve(folder.path())?;
         output.result(&in_words(&result), &result)?;
         output.note(&format!(
             "time in the solver: {}; files: {}",
