@@ -5,7 +5,6 @@ mod interrupt;
 mod output;
 mod recipe;
 mod registry;
-#[allow(dead_code, reason = "called by the verbs solve, reweight and report")]
 mod report;
 mod run_folder;
 mod verb;

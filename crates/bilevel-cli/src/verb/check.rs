@@ -1,6 +1,9 @@
 //! `bilevel check`
 
-use std::{path::PathBuf, time::{Duration, Instant}};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use bilevel::{Budget, Problem, Run, Solver, check::Checker, problems::Zoo, run::RunError};
@@ -47,13 +50,12 @@ fn check_solve<S: Solver<Zoo>>(job: &Job, solver: &S, output: &Output) -> Result
     let (x, y) = job.problem.start(job.recipe.run.seed);
     let checks = Checker::default().problem(&job.problem, &x, &y)?;
     let clock = Instant::now();
-    let report = Run::new(&job.problem, solver)
-        .budget(Budget::steps(1))
-        .start(job.recipe.run.seed)
-        .map_err(|error| match error {
+    let report = Run::new(&job.problem, solver).budget(Budget::steps(1)).start(job.recipe.run.seed).map_err(
+        |error| match error {
             RunError::Config(error) => usage(error.to_string()),
             error => anyhow::Error::new(error),
-        })?;
+        },
+    )?;
     let step = clock.elapsed();
     let most = match (job.recipe.budget.steps, job.recipe.budget.seconds) {
         (Some(steps), Some(seconds)) => Some((step.as_secs_f64() * steps as f64).min(seconds)),
@@ -63,7 +65,8 @@ fn check_solve<S: Solver<Zoo>>(job: &Job, solver: &S, output: &Output) -> Result
     let (_, d) = job.problem.dims();
     // Hessian, eigenvectors and work space of one factorisation, in 64-bit numbers.
     let memory = 4.0 * 8.0 * (d as f64).powi(2);
-    let mut text = format!("problem      {}: {}\n", job.recipe.problem.name, registry::dimensions(&job.problem));
+    let mut text =
+        format!("problem      {}: {}\n", job.recipe.problem.name, registry::dimensions(&job.problem));
     for check in &checks {
         text += &format!("{} {check}\n", if check.passed() { "passed      " } else { "FAILED      " });
     }

@@ -93,7 +93,9 @@ impl Reweight {
         if !self.demo {
             refuse_or_clear(&recipe.run.out, self.force)?;
         }
-        drive(&recipe.run.out.clone(), output, |progress, flag| bilevel_llm::reweight(&recipe, progress, flag))
+        drive(&recipe.run.out.clone(), output, |progress, flag| {
+            bilevel_llm::reweight(&recipe, progress, flag)
+        })
     }
 }
 
@@ -243,7 +245,9 @@ fn in_words(result: &RunResult) -> String {
         .filter(|(_, count)| *count > 0)
         .collect();
     for (method, count) in silent {
-        text += &format!("{method}: in {count} cycles the hypergradient was below its noise, and the weights stayed\n");
+        text += &format!(
+            "{method}: in {count} cycles the hypergradient was below its noise, and the weights stayed\n"
+        );
     }
     text
 }

@@ -200,11 +200,7 @@ impl Job {
         folder.write(&folder.result(), &json)?;
         let page = crate::report::solve(folder.path())?;
         output.result(&in_words(&result), &result)?;
-        output.note(&format!(
-            "time in the solver: {}; files: {}",
-            duration(report.wall),
-            folder.path().display()
-        ));
+        output.note(&format!("time in the solver: {}; report: {}", duration(report.wall), page.display()));
         Ok(if report.status == Status::Converged { Exit::Done } else { Exit::Unconverged })
     }
 

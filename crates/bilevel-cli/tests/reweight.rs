@@ -1,0 +1,236 @@
+//! `bilevel reweight`, `check` and `resume` on small data, as a user meets them.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+use tempfile::TempDir;
+
+fn bilevel(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_bilevel")).args(arguments).output().unwrap()
+}
+fn error_of(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+fn contains_all(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "`{part}` is not in: {text}");
+    }
+}
+
+/// A folder with two sources, a validation and a test set, and a recipe of a few steps over them.
+struct Job {
+    folder: TempDir,
+}
+
+impl Job {
+    fn new() -> Self {
+        let job = Self { folder: tempfile::tempdir().unwrap() };
+        let sums = |from: usize, count: usize| -> String {
+            (from..from + count)
+                .map(|i| format!("{{\"prompt\": \"{i} + {i} = \", \"response\": \"{}\"}}\n", 2 * i))
+                .collect()
+        };
+        let noise: String = (0..40)
+            .map(|i| format!("{{\"prompt\": \"{i} + {i} = \", \"response\": \"{}\"}}\n", (i * 7919 + 13) % 97))
+            .collect();
+        job.write("sums.jsonl", &sums(0, 40));
+        job.write("noise.jsonl", &noise);
+        job.write("validation.jsonl", &sums(50, 12));
+        job.write("test.jsonl", &sums(70, 12));
+        job.recipe("", "");
+        job
+    }
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        fs::write(self.folder.path().join(name), content).unwrap();
+    }
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+    /// The recipe, with lines added to `[run]` and at the end.
+    fn recipe(&self, run: &str, end: &str) {
+        self.write(
+            "recipe.toml",
+            format!(
+                "[run]\nbudget = 60000\nseeds = [1, 2]\ncheckpoint_every = 2\n{run}\n\
+                 [[source]]\nname = \"sums\"\npath = \"sums.jsonl\"\n\
+                 [[source]]\nname = \"noise\"\npath = \"noise.jsonl\"\n\
+                 [validation]\npath = \"validation.jsonl\"\n[test]\npath = \"test.jsonl\"\n\
+                 [model]\npreset = \"nano\"\n[train]\nbatch = 2\nwarmup = 2\n\
+                 [reweight]\nmethods = [\"hg-ms\", \"uniform\"]\ncycle = 4\ncontinuation_steps = 2\n{end}\n"
+            ),
+        );
+    }
+    fn failure(&self, code: i32) -> String {
+        let output = bilevel(&["reweight", &self.path("recipe.toml"), "--out", &self.path("out")]);
+        let text = error_of(&output);
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        text
+    }
+}
+
+#[test]
+fn a_run_ends_with_weights_a_table_and_a_report() {
+    let job = Job::new();
+    let out = job.path("out");
+    let output = bilevel(&["reweight", &job.path("recipe.toml"), "--out", &out]);
+    assert!(output.status.success(), "{}", error_of(&output));
+    contains_all(&String::from_utf8(output.stdout).unwrap(), &["method", "hg-ms", "uniform", "sums", "noise"]);
+    let weights: serde_json::Value =
+        serde_json::from_slice(&fs::read(Path::new(&out).join("weights.json")).unwrap()).unwrap();
+    for method in weights["methods"].as_array().unwrap() {
+        let sum: f64 =
+            method["weights"].as_array().unwrap().iter().map(|bar| bar["mean"].as_f64().unwrap()).sum();
+        assert!((sum - 1.0).abs() < 1e-6, "{method}");
+    }
+    assert!(fs::read_to_string(Path::new(&out).join("report.html")).unwrap().contains("</html>"));
+    let again = bilevel(&["report", &out]);
+    assert!(again.status.success(), "{}", error_of(&again));
+}
+
+#[test]
+fn a_run_killed_at_any_moment_and_resumed_gives_the_bytes_of_one_never_stopped() {
+    let job = Job::new();
+    let run = |out: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bilevel"));
+        command.args(["reweight", &job.path("recipe.toml"), "--quiet", "--out", out]);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    let straight = job.path("straight");
+    let clock = std::time::Instant::now();
+    assert!(run(&straight).status().unwrap().success());
+    let whole = clock.elapsed();
+    // Moments spread over the run; how far it has come at each is up to the machine.
+    for share in [0.2, 0.6] {
+        let cut = job.path(&format!("cut-{share}"));
+        let mut child = run(&cut).spawn().unwrap();
+        std::thread::sleep(whole.mul_f64(share));
+        // On Unix this is SIGKILL: nothing can be tidied up.
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if !Path::new(&cut).join("recipe.toml").exists() {
+            continue;
+        }
+        let resumed = bilevel(&["resume", &cut, "--quiet"]);
+        assert!(resumed.status.success(), "{}", error_of(&resumed));
+        for file in ["weights.json", "trace.jsonl"] {
+            let read = |folder: &str| fs::read(Path::new(folder).join(file)).unwrap();
+            assert!(read(&cut) == read(&straight), "{file} differs after a kill at {share} of the run");
+        }
+    }
+}
+
+#[test]
+fn check_reads_everything_and_forecasts() {
+    let job = Job::new();
+    let output = bilevel(&["check", &job.path("recipe.toml")]);
+    assert!(output.status.success(), "{}", error_of(&output));
+    contains_all(
+        &String::from_utf8(output.stdout).unwrap(),
+        &["source sums", "40 examples", "parameters", "forecast", "of memory"],
+    );
+    let output = bilevel(&["check", &job.path("recipe.toml"), "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(json["forecast"]["memory"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn an_unknown_key_is_told_with_line_and_nearest_match() {
+    let job = Job::new();
+    job.recipe("chekpoint_every = 3", "");
+    contains_all(&job.failure(2), &["recipe.toml", "line 5", "chekpoint_every", "did you mean `checkpoint_every`"]);
+}
+
+#[test]
+fn a_negative_budget_is_refused() {
+    let job = Job::new();
+    let text = fs::read_to_string(job.path("recipe.toml")).unwrap();
+    job.write("recipe.toml", text.replace("budget = 60000", "budget = -60000"));
+    contains_all(&job.failure(2), &["line 2", "budget = -60000"]);
+}
+
+#[test]
+fn weights_outside_the_simplex_are_refused() {
+    let job = Job::new();
+    job.recipe("", "initial = { sums = 1.2, noise = -0.2 }");
+    contains_all(&job.failure(2), &["reweight.initial.", "simplex"]);
+    job.recipe("", "initial = { sums = 0.5, noise = 0.7 }");
+    contains_all(&job.failure(2), &["reweight.initial", "1.2", "must sum to 1"]);
+}
+
+#[test]
+fn a_missing_source_file_is_named() {
+    let job = Job::new();
+    fs::remove_file(job.path("noise.jsonl")).unwrap();
+    contains_all(&job.failure(1), &["noise.jsonl", "check the path"]);
+}
+
+#[test]
+fn broken_data_is_told_with_file_line_and_remedy() {
+    let job = Job::new();
+    job.write("noise.jsonl", "{\"prompt\": \"a\", \"response\": \"b\"}\n{\"prompt\": \"a\", \n");
+    contains_all(&job.failure(1), &["noise.jsonl", "line 2", "broken JSON", "mend or delete"]);
+    job.write("noise.jsonl", "{\"prompt\": \"a\", \"response\": \"b\"}\n{\"prompt\": \"a\"}\n");
+    contains_all(&job.failure(1), &["noise.jsonl", "line 2", "no text in field", "Set prompt and response"]);
+    job.write("noise.jsonl", b"{\"prompt\": \"a\", \"response\": \"b\"}\n{\"prompt\": \"\xff\"}\n");
+    contains_all(&job.failure(1), &["noise.jsonl", "line 2", "UTF-8"]);
+    job.write("noise.jsonl", "");
+    contains_all(&job.failure(1), &["noise", "empty"]);
+}
+
+#[test]
+fn an_overlap_of_validation_and_source_is_warned_of_with_its_count() {
+    let job = Job::new();
+    let sums = fs::read_to_string(job.path("sums.jsonl")).unwrap();
+    let five: String = sums.lines().take(5).map(|line| format!("{line}\n")).collect();
+    let validation = fs::read_to_string(job.path("validation.jsonl")).unwrap();
+    job.write("validation.jsonl", validation + &five);
+    let output = bilevel(&["check", &job.path("recipe.toml")]);
+    assert!(output.status.success(), "{}", error_of(&output));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let warning = text.lines().find(|line| line.contains("warning") && line.contains("sums")).unwrap_or(&text);
+    contains_all(warning, &["5", "validation"]);
+}
+
+#[test]
+fn a_truncated_checkpoint_is_told() {
+    let job = Job::new();
+    let out = job.path("out");
+    let output = bilevel(&["reweight", &job.path("recipe.toml"), "--out", &out]);
+    assert!(output.status.success(), "{}", error_of(&output));
+    let file = fs::read_dir(Path::new(&out).join("checkpoints")).unwrap().next().unwrap().unwrap().path();
+    let bytes = fs::read(&file).unwrap();
+    fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
+    let resumed = bilevel(&["resume", &out]);
+    assert_eq!(resumed.status.code(), Some(1));
+    contains_all(&error_of(&resumed), &[&file.file_name().unwrap().to_string_lossy(), "damaged"]);
+}
+
+#[test]
+fn a_result_folder_that_cannot_be_made_is_told() {
+    // A file where a folder should be refuses everyone, the superuser included.
+    let job = Job::new();
+    job.write("out", "");
+    contains_all(&job.failure(1), &["out", "check that the folder exists, is writable"]);
+}
+
+#[test]
+fn a_folder_that_holds_a_run_is_not_overwritten() {
+    let job = Job::new();
+    fs::create_dir(job.path("out")).unwrap();
+    job.write("out/recipe.toml", "");
+    contains_all(&job.failure(2), &["holds a run", "bilevel resume", "--force"]);
+}
+
+#[test]
+fn the_recipe_of_init_is_understood_up_to_its_missing_files() {
+    let job = Job::new();
+    let recipe = job.path("init.toml");
+    assert!(bilevel(&["init", "reweight", "--to", &recipe]).status.success());
+    let output = bilevel(&["check", &recipe]);
+    assert_eq!(output.status.code(), Some(1), "{}", error_of(&output));
+    contains_all(&error_of(&output), &["books.txt", "check the path"]);
+}
