@@ -1,6 +1,7 @@
 //! The recipe of a solve: a TOML file, with the command line's options on top.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -38,6 +39,9 @@ pub struct Recipe {
 pub struct ProblemSpec {
     /// Its name, one of `bilevel list problems`.
     pub name: String,
+    /// Its parameters, where it has some.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameters: BTreeMap<String, f64>,
     /// Upper start; the problem's own when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub x: Option<Vec<f64>>,
@@ -140,7 +144,7 @@ fn set(table: &mut Table, key: &str, value: Value) -> Result<()> {
 /// `key=value` of `--set`, the value as in TOML; what is no TOML value is a string.
 pub fn parse_setting(text: &str) -> Result<(String, Value), String> {
     let (key, value) =
-        text.split_once('=').ok_or("give a setting as KEY=VALUE, for instance solver.tol_grad=1e-8")?;
+        text.split_once('=').ok_or("give a setting as KEY=VALUE, for instance solver.upper.tol=1e-8")?;
     let (key, value) = (key.trim(), value.trim());
     let parsed = format!("v = {value}").parse::<Table>().ok().and_then(|mut table| table.remove("v"));
     Ok((key.into(), parsed.unwrap_or_else(|| Value::String(value.into()))))

@@ -34,7 +34,9 @@ impl Job {
                 .collect()
         };
         let noise: String = (0..40)
-            .map(|i| format!("{{\"prompt\": \"{i} + {i} = \", \"response\": \"{}\"}}\n", (i * 7919 + 13) % 97))
+            .map(|i| {
+                format!("{{\"prompt\": \"{i} + {i} = \", \"response\": \"{}\"}}\n", (i * 7919 + 13) % 97)
+            })
             .collect();
         job.write("sums.jsonl", &sums(0, 40));
         job.write("noise.jsonl", &noise);
@@ -77,7 +79,10 @@ fn a_run_ends_with_weights_a_table_and_a_report() {
     let out = job.path("out");
     let output = bilevel(&["reweight", &job.path("recipe.toml"), "--out", &out]);
     assert!(output.status.success(), "{}", error_of(&output));
-    contains_all(&String::from_utf8(output.stdout).unwrap(), &["method", "hg-ms", "uniform", "sums", "noise"]);
+    contains_all(
+        &String::from_utf8(output.stdout).unwrap(),
+        &["method", "hg-ms", "uniform", "sums", "noise"],
+    );
     let weights: serde_json::Value =
         serde_json::from_slice(&fs::read(Path::new(&out).join("weights.json")).unwrap()).unwrap();
     for method in weights["methods"].as_array().unwrap() {
@@ -141,7 +146,10 @@ fn check_reads_everything_and_forecasts() {
 fn an_unknown_key_is_told_with_line_and_nearest_match() {
     let job = Job::new();
     job.recipe("chekpoint_every = 3", "");
-    contains_all(&job.failure(2), &["recipe.toml", "line 5", "chekpoint_every", "did you mean `checkpoint_every`"]);
+    contains_all(
+        &job.failure(2),
+        &["recipe.toml", "line 5", "chekpoint_every", "did you mean `checkpoint_every`"],
+    );
 }
 
 #[test]
@@ -191,7 +199,8 @@ fn an_overlap_of_validation_and_source_is_warned_of_with_its_count() {
     let output = bilevel(&["check", &job.path("recipe.toml")]);
     assert!(output.status.success(), "{}", error_of(&output));
     let text = String::from_utf8(output.stdout).unwrap();
-    let warning = text.lines().find(|line| line.contains("warning") && line.contains("sums")).unwrap_or(&text);
+    let warning =
+        text.lines().find(|line| line.contains("warning") && line.contains("sums")).unwrap_or(&text);
     contains_all(warning, &["5", "validation"]);
 }
 

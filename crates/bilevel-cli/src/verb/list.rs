@@ -1,12 +1,13 @@
 //! `bilevel list`
 
 use anyhow::Result;
+use bilevel::problems;
 use clap::{Args, ValueEnum};
 
 use crate::{
     exit::Exit,
     output::Output,
-    registry::{PROBLEMS, SOLVERS, dimensions},
+    registry::{SOLVERS, dimensions},
 };
 
 const EXAMPLES: &str = "\
@@ -52,13 +53,30 @@ fn solvers() -> Table {
 }
 
 fn problems() -> Table {
-    let row = |entry: &crate::registry::ProblemEntry| {
-        vec![entry.name.to_owned(), entry.what.to_owned(), dimensions(&entry.make())]
+    let entry_row = |entry: &problems::Entry| {
+        let size = entry.build(&problems::Parameters::new()).map(|problem| dimensions(&problem));
+        let parameters: Vec<String> =
+            entry.parameters.iter().map(|p| format!("{} = {} ({})", p.name, p.default, p.summary)).collect();
+        vec![
+            entry.name.to_owned(),
+            entry.summary.to_owned(),
+            entry.aliases.join(", "),
+            size.unwrap_or_default(),
+            parameters.join(", "),
+        ]
+    };
+    let run_row = |run: problems::runs::NamedRun| {
+        let size = dimensions(&run.problem);
+        vec![run.name.to_owned(), run.summary.to_owned(), String::new(), size, String::new()]
     };
     Table {
         title: "problems",
-        columns: &["name", "what it is", "size"],
-        rows: PROBLEMS.iter().map(row).collect(),
+        columns: &["name", "what it is", "also", "size", "parameters"],
+        rows: problems::entries()
+            .iter()
+            .map(entry_row)
+            .chain(problems::runs::all().into_iter().map(run_row))
+            .collect(),
     }
 }
 
@@ -100,7 +118,7 @@ impl Table {
         let mut text = format!("{}\n", self.title);
         for row in &self.rows {
             text += &format!("  {:width$}  {}\n", row[0], row[1]);
-            for (name, cell) in self.columns.iter().zip(row).skip(2) {
+            for (name, cell) in self.columns.iter().zip(row).skip(2).filter(|(_, cell)| !cell.is_empty()) {
                 text += &format!("  {:width$}    {name}: {cell}\n", "");
             }
         }

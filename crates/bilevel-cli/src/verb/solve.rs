@@ -32,9 +32,9 @@ const INTERRUPTED: &str = "interrupted";
 
 const EXAMPLES: &str = "\
 Examples:
-  bilevel solve --problem t5                           a problem of the zoo, at its own start
-  bilevel solve --problem t5 --x=-0.3,0.7 --steps 50   another start and a budget
-  bilevel solve recipe.toml --set solver.tol_grad=1e-9 a recipe with one setting changed
+  bilevel solve --problem r6                           a problem of the zoo, at its own start
+  bilevel solve --problem r3 --x=-1,0 --steps 50       another start and a budget
+  bilevel solve recipe.toml --set solver.upper.tol=1e-9 a recipe with one setting changed
   bilevel solve recipe.toml --json | jq .value         the result for another program
 
 The result folder holds the recipe, a trace with a row per step, checkpoints, the result and a report.
