@@ -101,12 +101,12 @@ impl UpperState {
     }
 
     /// Takes in one cycle's estimates of ∂F/∂p on two half-batches; moves x unless nothing rises above the noise.
-    pub fn update(&mut self, spec: &ReweightSpec, estimates: [Vec<f64>; 2], r: f64) -> CycleCertificate {
+    pub fn update(&mut self, spec: &ReweightSpec, estimates: &[Vec<f64>; 2], r: f64) -> CycleCertificate {
         let p = self.weights();
         let keep = spec.averaging;
         self.cycles += 1;
         let correction = 1.0 - keep.powf(self.cycles as f64);
-        for (mean, estimate) in self.halves.iter_mut().zip(&estimates) {
+        for (mean, estimate) in self.halves.iter_mut().zip(estimates) {
             let centre: f64 = estimate.iter().zip(&p).map(|(s, p)| s * p).sum();
             for (m, s) in mean.iter_mut().zip(estimate) {
                 *m = keep * *m + (1.0 - keep) * (s - centre);
@@ -283,6 +283,7 @@ pub struct Estimates {
 }
 
 /// Computes ∂F/∂p on both halves: by the damped solve for HG-MS, with v = ∇L_val for alignment.
+#[expect(clippy::too_many_arguments, reason = "everything that a hypergradient rests on")]
 pub fn estimate(
     setting: &Setting,
     method: Method,

@@ -85,14 +85,16 @@ fn read_file(
         return documents(&mut lines, out);
     }
     let mut is_list = false;
+    let mut is_first = true;
     let mut text = String::new();
     let mut start = 1;
     while let Some(line) = lines.next()? {
         let trimmed = line.trim();
-        if !is_list && out_is_untouched(&text) && trimmed.starts_with('[') {
+        if is_first && trimmed.starts_with('[') {
             is_list = true;
             start = lines.number;
         }
+        is_first &= trimmed.is_empty();
         if is_list {
             text.push_str(&line);
             continue;
@@ -100,7 +102,6 @@ fn read_file(
         if trimmed.is_empty() {
             continue;
         }
-        text.push(' ');
         let place = format!("line {}", lines.number);
         let value: Value = serde_json::from_str(trimmed).map_err(|e| DataError::Broken {
             path: path.to_owned(),
@@ -120,11 +121,6 @@ fn read_file(
         }
     }
     Ok(())
-}
-
-/// Whether no record of the file was read yet.
-fn out_is_untouched(text: &str) -> bool {
-    text.is_empty()
 }
 
 fn short(e: &serde_json::Error) -> String {
@@ -291,7 +287,7 @@ pub fn fingerprints(records: &[Record]) -> Vec<[u8; 32]> {
 }
 
 /// How many of the records stand in the other set as well.
-pub fn overlap(records: &[Record], others: &HashSet<[u8; 32]>) -> u64 {
+pub fn overlap<S: std::hash::BuildHasher>(records: &[Record], others: &HashSet<[u8; 32], S>) -> u64 {
     fingerprints(records).iter().filter(|f| others.contains(*f)).count() as u64
 }
 
@@ -371,8 +367,8 @@ impl Dataset {
             self.info.truncated += 1;
             let prompt = learned.iter().position(|&l| l).unwrap_or(tokens.len());
             let kept = prompt.min((longest / 2).max(longest.saturating_sub(tokens.len() - prompt)));
-            tokens.drain(1..1 + (prompt - kept));
-            learned.drain(1..1 + (prompt - kept));
+            tokens.drain(1..=prompt - kept);
+            learned.drain(1..=prompt - kept);
             tokens.truncate(longest);
             learned.truncate(longest);
         }
@@ -420,11 +416,19 @@ impl Dataset {
 
 /// The first bytes of a text, at a letter's end.
 fn head(text: &str, limit: usize) -> &str {
-    &text[..text.floor_char_boundary(limit.min(text.len()))]
+    let mut end = limit.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 /// The last bytes of a text, at a letter's start.
 fn tail(text: &str, limit: usize) -> &str {
-    &text[text.ceil_char_boundary(text.len() - limit.min(text.len()))..]
+    let mut start = text.len() - limit.min(text.len());
+    while !text.is_char_boundary(start) {
+        start += 1;
+    }
+    &text[start..]
 }
 
 /// The order in which a source's examples are drawn: shuffled passes, a function of (seed, name, order, position).

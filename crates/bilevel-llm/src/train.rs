@@ -76,14 +76,18 @@ impl Network {
             let norm = norm(gradient);
             if norm > clip {
                 let scale = (clip / norm) as f32;
-                gradient.iter_mut().for_each(|g| *g *= scale);
+                for g in gradient.iter_mut() {
+                    *g *= scale;
+                }
             }
         }
         self.updates += 1;
         if spec.weight_decay > 0.0 {
             let keep = (1.0 - step_size * spec.weight_decay) as f32;
             for range in decoder.matrices() {
-                self.y[range].iter_mut().for_each(|y| *y *= keep);
+                for y in &mut self.y[range] {
+                    *y *= keep;
+                }
             }
         }
         let moments = self.first.iter_mut().zip(&mut self.second);

@@ -7,10 +7,12 @@ use nalgebra::{Dyn, MatrixView, MatrixViewMut, RealField};
 /// A scalar of the model.
 pub trait Real: RealField + Copy {
     /// From a double.
+    #[must_use]
     fn of(value: f64) -> Self;
     /// To a double.
     fn to(self) -> f64;
     /// eˣ for x ≤ 0.
+    #[must_use]
     fn exp_nonpositive(self) -> Self;
 }
 
@@ -67,9 +69,23 @@ impl Layout {
         Self { rows, cols, row_stride, col_stride: 1 }
     }
     /// The transpose of the same entries.
+    #[must_use]
     pub fn t(self) -> Self {
         Self { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride }
     }
+}
+
+/// nalgebra's own path up to this size reads strided views out of bounds; above it the product is blocked.
+const BLOCKED_ABOVE: usize = 5;
+
+fn view<T: Real>(s: &[T], l: Layout) -> MatrixView<'_, T, Dyn, Dyn, Dyn, Dyn> {
+    MatrixView::from_slice_with_strides_generic(
+        s,
+        Dyn(l.rows),
+        Dyn(l.cols),
+        Dyn(l.row_stride),
+        Dyn(l.col_stride),
+    )
 }
 
 /// C ← α A B + β C.
@@ -80,8 +96,6 @@ pub fn gemm<T: Real>(
     beta: T,
     (c, lc): (&mut [T], Layout),
 ) {
-    // nalgebra's own path for small sizes reads strided views out of bounds; above it the product is blocked
-    const BLOCKED_ABOVE: usize = 5;
     if [la.rows, la.cols, lb.cols].iter().any(|&n| n <= BLOCKED_ABOVE) {
         for i in 0..la.rows {
             for j in 0..lb.cols {
@@ -94,15 +108,6 @@ pub fn gemm<T: Real>(
             }
         }
         return;
-    }
-    fn view<T: Real>(s: &[T], l: Layout) -> MatrixView<'_, T, Dyn, Dyn, Dyn, Dyn> {
-        MatrixView::from_slice_with_strides_generic(
-            s,
-            Dyn(l.rows),
-            Dyn(l.cols),
-            Dyn(l.row_stride),
-            Dyn(l.col_stride),
-        )
     }
     let mut c: MatrixViewMut<'_, T, Dyn, Dyn, Dyn, Dyn> = MatrixViewMut::from_slice_with_strides_generic(
         c,

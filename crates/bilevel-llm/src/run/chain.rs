@@ -100,7 +100,7 @@ impl Chain<'_, '_> {
         Network::new(self.setting.decoder.initial(&mut Stream::new(self.seed, purpose)))
     }
 
-    fn start(&self) -> Result<(ChainState, Network), ReweightError> {
+    fn start(&self) -> (ChainState, Network) {
         let setting = self.setting;
         let k = setting.sources.len() as f64;
         let uniform = || setting.sources.iter().map(|_| 1.0 / k).collect::<Vec<f64>>();
@@ -143,7 +143,7 @@ impl Chain<'_, '_> {
         if self.method == Method::Grid {
             state.upper = UpperState::new(&self.grid_points()[0]);
         }
-        Ok((state, network))
+        (state, network)
     }
 
     fn ledger(&self) -> Ledger {
@@ -175,18 +175,7 @@ impl Chain<'_, '_> {
         let k = self.setting.sources.len();
         let mut points = Vec::new();
         let mut counts = vec![0; k];
-        fn fill(counts: &mut [usize], at: usize, left: usize, n: usize, out: &mut Vec<Vec<f64>>) {
-            if at + 1 == counts.len() {
-                counts[at] = left;
-                out.push(counts.iter().map(|&c| c as f64 / n as f64).collect());
-                return;
-            }
-            for c in 0..=left {
-                counts[at] = c;
-                fill(counts, at + 1, left - c, n, out);
-            }
-        }
-        fill(&mut counts, 0, n, n, &mut points);
+        fill_simplex(&mut counts, 0, n, n, &mut points);
         points
     }
 
@@ -195,7 +184,7 @@ impl Chain<'_, '_> {
         let name = self.name();
         let (mut state, mut network) = match self.store.load(&name)? {
             Some(saved) => saved,
-            None => self.start()?,
+            None => self.start(),
         };
         let mut buffers = Buffers::new(&self.setting.decoder);
         loop {
@@ -527,10 +516,23 @@ impl Chain<'_, '_> {
             });
         }
         let r = state.last_gradient / state.first_gradient.unwrap_or(1.0);
-        let mut certificate = state.upper.update(spec, found.halves, r);
+        let mut certificate = state.upper.update(spec, &found.halves, r);
         certificate.solve_residual = found.residual;
         certificate.damping = found.damping;
-        certificate.continuations = state.continuations.clone();
+        certificate.continuations.clone_from(&state.continuations);
         Ok(Some(certificate))
+    }
+}
+
+/// All ways to write `left` as a sum over the places from `at` on, as shares of `n`.
+fn fill_simplex(counts: &mut [usize], at: usize, left: usize, n: usize, out: &mut Vec<Vec<f64>>) {
+    if at + 1 == counts.len() {
+        counts[at] = left;
+        out.push(counts.iter().map(|&c| c as f64 / n as f64).collect());
+        return;
+    }
+    for c in 0..=left {
+        counts[at] = c;
+        fill_simplex(counts, at + 1, left - c, n, out);
     }
 }

@@ -54,6 +54,9 @@ impl View for &Floats {
     }
 }
 
+/// The state as text, and the lists that were asked for.
+type Contents = (String, Vec<Vec<f32>>);
+
 /// Hash as text.
 pub fn hex(bytes: impl AsRef<[u8]>) -> String {
     Sha256::digest(bytes).iter().fold(String::new(), |mut s, b| {
@@ -107,7 +110,7 @@ impl Store {
             .map_err(|source| CheckpointError::Io { path: path.to_owned(), source }.into())
     }
 
-    fn read(&self, path: &Path, names: &[&str]) -> Result<Option<(String, Vec<Vec<f32>>)>, CheckpointError> {
+    fn read(&self, path: &Path, names: &[&str]) -> Result<Option<Contents>, CheckpointError> {
         let bytes = match fs::read(path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(CheckpointError::Io { path: path.to_owned(), source }),

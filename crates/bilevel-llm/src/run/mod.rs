@@ -236,7 +236,7 @@ pub fn reweight(
     let pairs: Vec<(Method, u64)> =
         recipe.reweight.methods.iter().flat_map(|&m| recipe.run.seeds.iter().map(move |&s| (m, s))).collect();
     let results = run_chains(&prepared, &pairs, progress, interrupt, &store)?;
-    finish(&prepared, &pairs, results, out)
+    finish(&prepared, &pairs, &results, out)
 }
 
 /// Goes on with the run in a result folder.
@@ -246,7 +246,7 @@ pub fn resume(
     interrupt: &AtomicBool,
 ) -> Result<RunResult, ReweightError> {
     let mut recipe = Recipe::load(&out.join("recipe.toml"))?;
-    recipe.run.out = out.to_owned();
+    out.clone_into(&mut recipe.run.out);
     reweight(&recipe, progress, interrupt)
 }
 
@@ -318,14 +318,14 @@ fn run_chains(
 fn finish(
     prepared: &Prepared,
     pairs: &[(Method, u64)],
-    ends: Vec<ChainEnd>,
+    ends: &[ChainEnd],
     out: &Path,
 ) -> Result<RunResult, ReweightError> {
     let setting = &prepared.setting;
     let recipe = &setting.recipe;
     let mut trace = String::new();
     let mut timings = Timings::default();
-    for (chain, _) in &ends {
+    for (chain, _) in ends {
         for row in &chain.rows {
             trace.push_str(&serde_json::to_string(row).expect("a row is made of numbers"));
             trace.push('\n');
@@ -333,7 +333,7 @@ fn finish(
         timings.rows.extend(chain.timings.iter().cloned());
     }
     let of = |method: Method| -> Vec<&ChainResult> {
-        pairs.iter().zip(&ends).filter(|((m, _), _)| *m == method).map(|(_, (chain, _))| chain).collect()
+        pairs.iter().zip(ends).filter(|((m, _), _)| *m == method).map(|(_, (chain, _))| chain).collect()
     };
     let methods: Vec<MethodResult> =
         recipe.reweight.methods.iter().map(|&m| method_result(prepared, m, &of(m))).collect();

@@ -16,6 +16,10 @@ fn texts(name: &str, content: &str) -> Vec<Vec<(String, bool)>> {
     records.iter().map(|r| r.iter().map(|p| (p.text.clone(), p.is_learned)).collect()).collect()
 }
 
+fn counted(n: usize) -> String {
+    (0..n).fold(String::new(), |s, i| s + &format!("{{\"text\":\"{i}\"}}\n"))
+}
+
 fn refused(name: &str, bytes: &[u8]) -> String {
     let (_folder, spec) = file(name, bytes);
     read(&spec, "a").unwrap_err().to_string()
@@ -50,7 +54,7 @@ fn a_template_makes_the_prompt() {
 
 #[test]
 fn skip_and_take_cut_a_slice() {
-    let lines: String = (0..9).map(|i| format!("{{\"text\":\"{i}\"}}\n")).collect();
+    let lines = counted(9);
     let (_folder, mut spec) = file("a.jsonl", lines.as_bytes());
     (spec.skip, spec.take) = (3, Some(2));
     let records = read(&spec, "a").unwrap().records;
@@ -138,13 +142,13 @@ fn running_text_is_cut_into_windows_that_predict_every_token_once() {
 #[test]
 fn overlap_ignores_case_and_white_space() {
     let record = |t: &str| vec![Piece { text: t.into(), is_learned: true }];
-    let others = fingerprints(&[record("Two  plus two\n")]).into_iter().collect();
+    let others: HashSet<_> = fingerprints(&[record("Two  plus two\n")]).into_iter().collect();
     assert_eq!(overlap(&[record("two plus TWO"), record("three")], &others), 1);
 }
 
 #[test]
 fn a_pass_draws_every_example_once_and_orders_differ() {
-    let lines: String = (0..50).map(|i| format!("{{\"text\":\"{i}\"}}\n")).collect();
+    let lines = counted(50);
     let (_folder, spec) = file("a.jsonl", lines.as_bytes());
     let set = Dataset::new("a", &read(&spec, "a").unwrap(), &bytes(), 8).unwrap();
     let mut order = Order::new(1, &set, 0);
