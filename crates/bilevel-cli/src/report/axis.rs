@@ -118,18 +118,13 @@ fn minus(text: &str) -> String {
 }
 
 fn power_of_ten(power: i32) -> String {
-    match power {
-        -2..=3 => minus(&format!("{}", 10f64.powi(power))),
-        _ => {
-            let digits = "⁰¹²³⁴⁵⁶⁷⁸⁹".chars().collect::<Vec<_>>();
-            let shown: String = power
-                .to_string()
-                .chars()
-                .map(|c| c.to_digit(10).map_or('⁻', |d| digits[d as usize]))
-                .collect();
-            format!("10{shown}")
-        }
+    if (-2..=3).contains(&power) {
+        return format!("{}", 10f64.powi(power));
     }
+    let digits = ['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'];
+    let raised = power.to_string();
+    let raised = raised.chars().map(|c| c.to_digit(10).map_or('⁻', |digit| digits[digit as usize]));
+    ['1', '0'].into_iter().chain(raised).collect()
 }
 
 /// A number with so many significant digits, in powers of ten when it is very large or small; "–" when there is none.

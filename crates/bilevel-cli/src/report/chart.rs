@@ -344,7 +344,7 @@ impl Frame {
         let _ = writeln!(
             svg,
             r#"<line class="axis" x1="{left:.1}" x2="{right:.1}" y1="{bottom:.1}" y2="{bottom:.1}"/><text class="xlabel" x="{:.1}" y="{:.1}">{}</text><text class="ylabel" x="0" y="13">{}</text>"#,
-            (left + right) / 2.0,
+            f64::midpoint(left, right),
             bottom + 37.0,
             escape(x_label),
             escape(y_label)

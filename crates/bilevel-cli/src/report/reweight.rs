@@ -23,7 +23,7 @@ pub struct Outcome {
     model: Model,
     seeds: Vec<u64>,
     budget: Option<f64>,
-    methods: Vec<Method>,
+    methods: Vec<PerMethod>,
     comparisons: Vec<Comparison>,
     warnings: Vec<String>,
     recipe: String,
@@ -61,10 +61,10 @@ struct Model {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-struct Method {
+struct PerMethod {
     method: String,
     weights: Vec<Weight>,
-    seeds: Vec<Seed>,
+    seeds: Vec<PerSeed>,
     test_loss: Option<f64>,
     test_loss_sd: Option<f64>,
 }
@@ -79,7 +79,7 @@ struct Weight {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-struct Seed {
+struct PerSeed {
     seed: u64,
     weights: Vec<Option<f64>>,
     search: Option<Ledger>,
@@ -94,12 +94,12 @@ struct Seed {
 #[serde(default)]
 struct Ledger {
     spent: Option<f64>,
-    entries: Vec<Entry>,
+    entries: Vec<LedgerLine>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-struct Entry {
+struct LedgerLine {
     entry: String,
     tokens: Option<f64>,
     weight: Option<f64>,
@@ -160,7 +160,7 @@ const UNITS: &str = "tokens spent, in forward-token units";
 
 impl Outcome {
     /// The method that the report is about: the bilevel one if it ran.
-    fn main(&self) -> Option<&Method> {
+    fn main(&self) -> Option<&PerMethod> {
         self.methods.iter().find(|m| m.method == "hg-ms").or_else(|| self.methods.first())
     }
     fn colour(&self, method: &str) -> usize {
@@ -310,8 +310,8 @@ fn methods(outcome: &Outcome, timings: &Timings) -> String {
         }
         None => Cell::Html("<span class=\"soft\">–</span>".into()),
     };
-    let spent = |method: &Method| {
-        let mean = |part: fn(&Seed) -> Option<f64>| mean_sd(method.seeds.iter().filter_map(part)).0;
+    let spent = |method: &PerMethod| {
+        let mean = |part: fn(&PerSeed) -> Option<f64>| mean_sd(method.seeds.iter().filter_map(part)).0;
         let search = mean(|seed| seed.search.as_ref()?.spent);
         let retraining = count(mean(|seed| seed.retraining.as_ref()?.spent));
         Cell::Number(if search.is_finite() {
@@ -590,16 +590,19 @@ fn smoothed(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
         .collect()
 }
 
+/// One of a seed's ledgers.
+type LedgerOf = fn(&PerSeed) -> Option<&Ledger>;
+
 fn ledger(outcome: &Outcome) -> String {
-    let phases: [(&str, fn(&Seed) -> Option<&Ledger>); 2] = [
+    let phases: [(&str, LedgerOf); 2] = [
         ("Finding the weights", |seed| seed.search.as_ref()),
         ("Retraining with them", |seed| seed.retraining.as_ref()),
     ];
     let mut html = String::new();
     for (heading, of) in phases {
-        let with: Vec<&Method> =
+        let with: Vec<&PerMethod> =
             outcome.methods.iter().filter(|m| m.seeds.iter().any(|s| of(s).is_some())).collect();
-        let mut entries: Vec<&Entry> = Vec::new();
+        let mut entries: Vec<&LedgerLine> = Vec::new();
         for entry in
             with.iter().flat_map(|m| m.seeds.iter().filter_map(of)).flat_map(|ledger| &ledger.entries)
         {
@@ -610,7 +613,7 @@ fn ledger(outcome: &Outcome) -> String {
         if entries.is_empty() {
             continue;
         }
-        let mean = |method: &Method, entry: &str, number: fn(&Entry) -> Option<f64>| {
+        let mean = |method: &PerMethod, entry: &str, number: fn(&LedgerLine) -> Option<f64>| {
             let seen = method
                 .seeds
                 .iter()

@@ -197,17 +197,15 @@ fn findings_of(certificate: &Map<String, Value>) -> Vec<Shown> {
     findings
         .into_iter()
         .flatten()
-        .map(|finding| match serde_json::from_value::<Finding>(finding.clone()) {
-            Ok(known) => {
+        .map(|finding| {
+            if let Ok(known) = serde_json::from_value::<Finding>(finding.clone()) {
                 let (name, words) = (known.name().to_owned(), known.to_string());
                 let words = words.strip_prefix(&format!("{name}: ")).map_or(words.clone(), str::to_owned);
-                Shown { name, words, is_fatal: known.is_fatal() }
+                return Shown { name, words, is_fatal: known.is_fatal() };
             }
             // Of a later version: the name is still worth showing, and trust is not to be assumed.
-            Err(_) => {
-                let name = finding.get("finding").and_then(Value::as_str).unwrap_or("unknown finding");
-                Shown { name: name.to_owned(), words: "not known to this version".into(), is_fatal: true }
-            }
+            let name = finding.get("finding").and_then(Value::as_str).unwrap_or("unknown finding");
+            Shown { name: name.to_owned(), words: "not known to this version".into(), is_fatal: true }
         })
         .collect()
 }

@@ -13,6 +13,8 @@ use super::{ExportError, Fields, Mixture, Target, comments};
 pub(super) fn files(mixture: &Mixture) -> Result<Vec<(&'static str, String)>, ExportError> {
     let target = Target::LlamaFactory;
     let mut info = Map::new();
+    let is_text = mixture.parts.iter().all(|part| matches!(part.fields, Fields::Text { .. }));
+    let mut is_templated = false;
     for part in &mixture.parts {
         part.require_records(target)?;
         let [file] = part.paths.as_slice() else {
@@ -21,8 +23,8 @@ pub(super) fn files(mixture: &Mixture) -> Result<Vec<(&'static str, String)>, Ex
         };
         let mut entry = json!({ "file_name": file, "split": part.split() });
         match &part.fields {
-            Fields::Pair { prompt, response, .. } => {
-                // The trainer puts its own chat template round the prompt in place of the recipe's.
+            Fields::Pair { prompt, response, format } => {
+                is_templated |= format != "{instruction}\n";
                 entry["columns"] =
                     json!({ "prompt": part.prompt(target, prompt.as_ref())?, "response": response });
             }
@@ -32,7 +34,11 @@ pub(super) fn files(mixture: &Mixture) -> Result<Vec<(&'static str, String)>, Ex
                 entry["columns"] = json!({ "messages": field });
                 entry["tags"] = json!({ "role_tag": role, "content_tag": content, "user_tag": user, "assistant_tag": assistant });
             }
-            Fields::Text { field } => entry["columns"] = json!({ "prompt": field }),
+            Fields::Text { field } if is_text => entry["columns"] = json!({ "prompt": field }),
+            Fields::Text { .. } => {
+                let problem = "it is running text among sources of prompts and responses, which this trainer learns in another stage";
+                return Err(part.unreadable(target, problem, "export for axolotl or hf, which mix them"));
+            }
         }
         info.insert(part.name.clone(), entry);
     }
@@ -50,13 +56,9 @@ pub(super) fn files(mixture: &Mixture) -> Result<Vec<(&'static str, String)>, Ex
         names.join(","),
         shares.join(",")
     );
-    if mixture.parts.iter().all(|part| matches!(part.fields, Fields::Text { .. })) {
-        yaml.push_str("stage: pt\n");
-    } else {
-        if mixture.parts.iter().any(|part| matches!(part.fields, Fields::Text { .. })) {
-            yaml.push_str("# The sources of running text are read as prompts without a response: train them in a stage pt of their own.\n");
-        }
-        yaml.push_str("stage: sft\ntrain_on_prompt: false\n");
+    if is_templated {
+        yaml.push_str("# The trainer's own chat template stands in place of the recipe's prompt template.\n");
     }
+    yaml.push_str(if is_text { "stage: pt\n" } else { "stage: sft\ntrain_on_prompt: false\n" });
     Ok(vec![("dataset_info.json", info), ("llama_factory.yaml", yaml)])
 }

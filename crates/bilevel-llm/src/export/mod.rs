@@ -461,7 +461,7 @@ impl Part {
 
 /// Lines as comments.
 fn comments(lines: &[String]) -> String {
-    lines.iter().map(|line| format!("# {line}\n")).collect()
+    lines.iter().flat_map(|line| ["# ", line, "\n"]).collect()
 }
 
 /// A string as JSON, which YAML and Python read too.

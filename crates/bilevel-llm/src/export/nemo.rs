@@ -7,46 +7,58 @@ use std::fmt::Write;
 
 use serde_json::json;
 
-use super::{ExportError, Fields, Mixture, Target, comments, quoted};
+use super::{ExportError, Fields, Mixture, Part, Target, comments, quoted};
 
 /// `nemo_blend.json`, and `nemo_blend.yaml` with the same list, what it is made of, and how to make its files.
 pub(super) fn files(mixture: &Mixture) -> Result<Vec<(&'static str, String)>, ExportError> {
-    let prefix = |name: &str| format!("tokenised/{name}");
+    // Megatron's preprocessing names its files PREFIX_KEY_document, one for each JSON key.
+    let key = |part: &Part| match &part.fields {
+        Fields::Text { field } => field.clone(),
+        Fields::Pair { .. } | Fields::Messages { .. } => "text".into(),
+    };
     let blend: Vec<String> = mixture
         .parts
         .iter()
-        .flat_map(|part| [format!("{:.6}", part.token_share), prefix(&part.name)])
+        .flat_map(|part| {
+            [format!("{:.6}", part.token_share), format!("tokenised/{}_{}_document", part.name, key(part))]
+        })
         .collect();
     let mut yaml = comments(&mixture.provenance());
     yaml.push_str(
-        "#\n# For NeMo Automodel (MegatronPretraining), NeMo 2 (PreTrainingDataModule) and Megatron Core. Weights are p, the shares\n# of tokens. Paths are prefixes of tokenised .bin and .idx files, made for each source by Megatron's preprocessing, with\n# the tokenizer of the model to be trained; JSON keys in order:\n",
+        "#\n# For NeMo Automodel (MegatronPretraining), NeMo 2 (PreTrainingDataModule) and Megatron Core. Weights are p, the shares\n# of tokens. Paths are prefixes of tokenised .bin and .idx files, made of each source by Megatron's preprocess_data.py\n# with the tokenizer of the model to be trained (--tokenizer-type and its companions):\n",
     );
     for part in &mixture.parts {
         part.require_records(Target::Nemo)?;
-        if part.skip > 0 || part.is_cut {
-            let _ = writeln!(
-                yaml,
-                "#   {}: only records {} to {} belong to the mixture; cut the file first",
-                part.name,
-                part.skip + 1,
-                part.skip + part.examples
-            );
-        }
-        let keys = match &part.fields {
+        let mut first = Vec::new();
+        match &part.fields {
+            Fields::Text { .. } => {}
             Fields::Pair { prompt, response, .. } => {
-                format!("{} {response}", part.prompt(Target::Nemo, prompt.as_ref())?)
+                let prompt = prompt.as_deref().unwrap_or("the prompt");
+                first.push(format!("write {prompt} and {response} of each record into one field text"));
             }
-            Fields::Messages { field, .. } | Fields::Text { field } => field.clone(),
-        };
-        for path in &part.paths {
-            let _ = writeln!(
-                yaml,
-                "#   {}: preprocess_data.py --input {} --json-keys {keys} --output-prefix {} --append-eod",
-                part.name,
-                path.display(),
-                prefix(&part.name)
-            );
+            Fields::Messages { field, .. } => {
+                first.push(format!(
+                    "write the {field} of each record into one field text, by the model's chat template"
+                ));
+            }
         }
+        if part.skip > 0 || part.is_cut {
+            first.push(format!("keep records {} to {} alone", part.skip + 1, part.skip + part.examples));
+        }
+        if part.paths.len() > 1 {
+            first.push("join the files".into());
+        }
+        let files: Vec<String> = part.paths.iter().map(|path| path.display().to_string()).collect();
+        let (name, files, key) = (&part.name, files.join(" "), key(part));
+        let _ = if first.is_empty() {
+            writeln!(yaml, "#   {name}: from {files}")
+        } else {
+            writeln!(yaml, "#   {name}: from {files}; first {}", first.join(", "))
+        };
+        let _ = writeln!(
+            yaml,
+            "#     preprocess_data.py --input FILE --json-keys {key} --output-prefix tokenised/{name} --append-eod"
+        );
     }
     yaml.push_str("# Packed pretraining has its loss on prompts too; for a loss on responses alone use a fine-tuning trainer.\npaths:\n");
     for pair in blend.chunks(2) {
