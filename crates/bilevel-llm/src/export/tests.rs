@@ -173,7 +173,7 @@ const RESULT: &str = r#"{"schema": 1, "versions": {}, "validation": {"examples":
     {"name": "short", "examples": 100, "tokens": 9000, "loss_tokens": 1000, "truncated": 0, "sha256": "bb", "overlap_with_validation": 0, "overlap_with_test": 0}],
   "methods": [{"method": "hg-ms", "test_loss": 1.0, "test_loss_sd": null, "seeds": [],
     "weights": [{"mean": 0.5, "sd": 0.1, "epochs": 1}, {"mean": 1e-9, "sd": 0, "epochs": 0}, {"mean": 0.499999999, "sd": null, "epochs": 2}]}],
-  "recipe": "[run]\nbudget = 10\n[[source]]\nname = \"short\"\npath = \"s.jsonl\"\nprompt = \"p\"\nresponse = \"r\"\nskip = 5\n[[source]]\nname = \"none\"\npath = \"n.jsonl\"\ntext = \"t\"\n[[source]]\nname = \"long\"\npath = \"l.jsonl\"\ntext = \"t\"\n[validation]\npath = \"v.jsonl\"\n[test]\npath = \"t.jsonl\"\n"}"#;
+  "recipe": "[run]\nbudget = 10\n[[source]]\nname = \"short\"\npath = \"s.jsonl\"\nprompt = \"p\"\nresponse = \"r\"\nskip = 5\n[[source]]\nname = \"none\"\npath = \"n.jsonl\"\ntext = \"t\"\n[[source]]\nname = \"long\"\npath = \"l.jsonl\"\nprompt = \"p\"\nresponse = \"r\"\n[validation]\npath = \"v.jsonl\"\n[test]\npath = \"t.jsonl\"\n"}"#;
 
 #[test]
 fn shares_of_examples_undo_the_length_of_responses() {
