@@ -99,7 +99,8 @@ fn main() {
         }
     }
     if !smoke {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../experiments/torus_cost.svg");
-        draw(&rows, &path).expect("the plot is written");
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../experiments");
+        std::fs::create_dir_all(&folder).expect("the folder of experiments");
+        draw(&rows, &folder.join("torus_cost.svg")).expect("the plot is written");
     }
 }
