@@ -215,7 +215,7 @@ pub struct TraceRow {
     pub spent: f64,
     /// Weights p.
     pub weights: Vec<f64>,
-    /// Step size of the last training step.
+    /// Step size of the training step that comes next.
     pub step_size: f64,
     /// Σ p_i L_i on the last training batch; absent at step 0.
     pub train_loss: Option<f64>,

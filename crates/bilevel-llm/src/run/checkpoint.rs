@@ -59,7 +59,11 @@ type Contents = (String, Vec<Vec<f32>>);
 
 /// Hash as text.
 pub fn hex(bytes: impl AsRef<[u8]>) -> String {
-    Sha256::digest(bytes).iter().fold(String::new(), |mut s, b| {
+    digits(Sha256::new_with_prefix(bytes))
+}
+
+fn digits(hash: Sha256) -> String {
+    hash.finalize().iter().fold(String::new(), |mut s, b| {
         let _ = write!(s, "{b:02x}");
         s
     })
@@ -95,10 +99,7 @@ impl Store {
         for (_, f) in &floats {
             sum.update(&f.bytes);
         }
-        let checksum = sum.finalize().iter().fold(String::new(), |mut s, b| {
-            let _ = write!(s, "{b:02x}");
-            s
-        });
+        let checksum = digits(sum);
         let meta = HashMap::from([
             ("identity".to_owned(), self.identity.clone()),
             ("state".to_owned(), text),
@@ -138,10 +139,7 @@ impl Store {
             sum.update(view.data());
             lists.push(Floats::read(view.data()));
         }
-        let checksum = sum.finalize().iter().fold(String::new(), |mut s, b| {
-            let _ = write!(s, "{b:02x}");
-            s
-        });
+        let checksum = digits(sum);
         if checksum != get("checksum")? {
             return Err(damaged("the checksum does not match".into()));
         }

@@ -85,6 +85,44 @@ fn a_run_that_is_stopped_again_and_again_ends_in_the_same_bytes_on_any_number_of
     assert_eq!(again, whole);
 }
 
+/// Copies the result folder at one message, as a process killed at that moment would leave it.
+struct CopyAt<'a> {
+    messages: u64,
+    from: &'a Path,
+    to: &'a Path,
+}
+impl Progress for CopyAt<'_> {
+    fn report(&mut self, _event: &ProgressEvent) {
+        self.messages = self.messages.wrapping_sub(1);
+        if self.messages == 0 {
+            fs::create_dir_all(self.to.join("checkpoints")).unwrap();
+            fs::copy(self.from.join("recipe.toml"), self.to.join("recipe.toml")).unwrap();
+            for entry in fs::read_dir(self.from.join("checkpoints")).unwrap() {
+                let path = entry.unwrap().path();
+                fs::copy(&path, self.to.join("checkpoints").join(path.file_name().unwrap())).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_killed_run_leaves_behind_resumes_to_the_same_bytes() {
+    let (folder, mut recipe) = folder(&["up", "noise"]);
+    recipe.run.threads = Some(1);
+    let mut expected = None;
+    for messages in [3, 40, 90, 140, 230] {
+        recipe.run.out = folder.path().join(format!("whole-{messages}"));
+        let left = folder.path().join(format!("left-{messages}"));
+        let out = recipe.run.out.clone();
+        let mut copier = CopyAt { messages, from: &out, to: &left };
+        reweight(&recipe, &mut copier, &AtomicBool::new(false)).unwrap();
+        assert!(copier.messages > u64::MAX / 2, "the run ended before message {messages}");
+        let expected = expected.get_or_insert_with(|| bytes(&out));
+        resume(&left, &mut Silent, &AtomicBool::new(false)).unwrap();
+        assert_eq!(&bytes(&left), expected, "killed at message {messages}");
+    }
+}
+
 /// Acceptance item 22 of the specification of HG-MS.
 #[test]
 fn acceptance_22_ledger_entries_sum_to_the_budget_within_one_training_step() {
