@@ -65,7 +65,7 @@ const CURVATURE_REMEDY: &str =
 const CONVEX_REMEDY: &str = "Composite::loss_of is not convex in the outputs, so Gauss–Newton products are not \
      positive semidefinite: choose SecondOrderMode::differences";
 
-/// Two estimates of the same number, how far the second may be off, and the unit of both.
+/// Two estimates of the same number, and how far the second may be off.
 struct Comparison {
     got: f64,
     expected: f64,

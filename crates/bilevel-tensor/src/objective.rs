@@ -58,7 +58,7 @@ impl<L: Loss> TensorObjective<L> {
     /// An objective whose derivatives have been compared with differences of the loss and of its gradient at
     /// (x, y), along random directions drawn from the seed: every tensor of the gradient, `hvp_yy` and `jvp_xy`.
     ///
-    /// The check costs 16 values per tensor of x and y and about 20 gradients, once. It finds what is
+    /// The check costs 32 values per tensor of x and y and about 36 gradients, once. It finds what is
     /// silently wrong: an operation that drops its gradient, a detached tensor, a second backward pass without
     /// graph.
     ///
