@@ -65,8 +65,12 @@ impl LineChart {
         let values = self.series.iter().flat_map(|s| {
             s.points.iter().enumerate().flat_map(|(i, (_, y))| {
                 let spread = s.spread.get(i).copied().filter(|d| d.is_finite()).unwrap_or(0.0);
-                // A band that reaches zero must not blow up a log axis.
-                let low = if self.y_scale == Scale::Log { *y } else { y - spread };
+                // A band must not blow up a log axis, nor take numbers that are never negative below zero.
+                let low = match self.y_scale {
+                    Scale::Log => *y,
+                    Scale::Linear if *y >= 0.0 => (y - spread).max(0.0),
+                    Scale::Linear => y - spread,
+                };
                 [low, y + spread]
             })
         });
@@ -219,7 +223,8 @@ impl DotChart {
         let width = 900.0;
         let values = self.rows.iter().flat_map(|(_, dots)| dots).flat_map(|dot| {
             let spread = if dot.spread.is_finite() { dot.spread } else { 0.0 };
-            [dot.value - spread, dot.value + spread].into_iter().chain(dot.singles.iter().copied())
+            let low = if dot.value >= 0.0 { (dot.value - spread).max(0.0) } else { dot.value - spread };
+            [low, dot.value + spread].into_iter().chain(dot.singles.iter().copied())
         });
         let Some(axis) = Axis::new(values.chain(self.x_reaches.iter().copied()), Scale::Linear, 7) else {
             return no_data(&self.title, width);

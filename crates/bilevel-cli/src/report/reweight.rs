@@ -313,9 +313,9 @@ fn methods(outcome: &Outcome, timings: &Timings) -> String {
     let spent = |method: &PerMethod| {
         let mean = |part: fn(&PerSeed) -> Option<f64>| mean_sd(method.seeds.iter().filter_map(part)).0;
         let search = mean(|seed| seed.search.as_ref()?.spent);
-        let retraining = count(mean(|seed| seed.retraining.as_ref()?.spent));
+        let retraining = short_count(mean(|seed| seed.retraining.as_ref()?.spent));
         Cell::Number(if search.is_finite() {
-            format!("{} + {retraining}", count(search))
+            format!("{} + {retraining}", short_count(search))
         } else {
             retraining
         })
@@ -346,7 +346,7 @@ fn methods(outcome: &Outcome, timings: &Timings) -> String {
     let headings = [
         "method",
         "test loss ± spread",
-        "next token right",
+        "accuracy",
         "against uniform",
         "against proportional",
         "token units",
@@ -356,7 +356,16 @@ fn methods(outcome: &Outcome, timings: &Timings) -> String {
         &chart.svg(),
         "Large dot: mean over the seeds; bar: one standard deviation over the seeds; small dots: single seeds.",
     ) + &table(&headings, &rows)
-        + "<p class=\"soft\">A model is trained anew with each method's final weights, with the same budget and the same order of examples for all. Differences (± one standard error) are paired over test examples and seeds; one below two standard errors is no difference. Token units: for the search, if there was one, plus for the retraining, mean over the seeds. Time: of all seeds together.</p>\n"
+        + "<p class=\"soft\">A model is trained anew with each method's final weights, with the same budget and the same order of examples for all. Differences (± one standard error) are paired over test examples and seeds; one below two standard errors is no difference. Token units: for the search, if there was one, plus for the retraining, mean over the seeds. Time: of all seeds together. Accuracy: share of test tokens that the model holds most likely.</p>\n"
+}
+
+/// A count in thousands or millions.
+fn short_count(number: f64) -> String {
+    match number {
+        n if n >= 1e6 => format!("{:.2}M", n / 1e6),
+        n if n >= 1e4 => format!("{:.0}k", n / 1e3),
+        n => count(n),
+    }
 }
 
 /// Rows of a method and phase.
@@ -364,19 +373,20 @@ fn part<'a>(rows: &'a [Row], method: &str, phase: &str) -> Vec<&'a Row> {
     rows.iter().filter(|row| row.method == method && row.phase == phase).collect()
 }
 
-/// A line over the seeds: at each step the mean of what is asked for over the seeds that have it, with its spread,
-/// against the mean of the tokens spent.
+/// A line over the seeds: the mean of what is asked for, with its spread, against the mean of the tokens spent. The
+/// k-th measurement of one seed goes with the k-th of the others, since the steps at which budgets are spent differ.
 fn over_seeds(rows: &[&Row], number: impl Fn(&Row) -> Option<f64>) -> (Vec<(f64, f64)>, Vec<f64>) {
-    let mut steps: BTreeMap<u64, Vec<(f64, f64)>> = BTreeMap::new();
+    let mut seeds: BTreeMap<u64, Vec<(f64, f64)>> = BTreeMap::new();
     for row in rows {
-        steps.entry(row.step).or_default().push((or_nan(row.spent), or_nan(number(row))));
+        if let Some(value) = number(row) {
+            seeds.entry(row.seed).or_default().push((or_nan(row.spent), value));
+        }
     }
-    steps
-        .values()
-        .filter(|seen| seen.iter().any(|(_, y)| y.is_finite()))
-        .map(|seen| {
-            let (spent, _) = mean_sd(seen.iter().map(|p| p.0));
-            let (mean, sd) = mean_sd(seen.iter().map(|p| p.1));
+    let common = seeds.values().map(Vec::len).min().unwrap_or(0);
+    (0..common)
+        .map(|k| {
+            let (spent, _) = mean_sd(seeds.values().map(|points| points[k].0));
+            let (mean, sd) = mean_sd(seeds.values().map(|points| points[k].1));
             ((spent, mean), sd)
         })
         .unzip()
@@ -613,34 +623,33 @@ fn ledger(outcome: &Outcome) -> String {
         if entries.is_empty() {
             continue;
         }
-        let mean = |method: &PerMethod, entry: &str, number: fn(&LedgerLine) -> Option<f64>| {
-            let seen = method
-                .seeds
-                .iter()
-                .filter_map(of)
-                .filter_map(|ledger| ledger.entries.iter().find(|e| e.entry == entry).and_then(number));
-            let (mean, _) = mean_sd(seen);
-            Cell::Number(if mean.is_finite() { count(mean) } else { "–".into() })
+        let mean = |method: &PerMethod, number: &dyn Fn(&Ledger) -> Option<f64>| {
+            mean_sd(method.seeds.iter().filter_map(of).filter_map(number)).0
         };
-        let rows: Vec<_> = entries
+        let tokens = |method: &PerMethod, name: &str| {
+            mean(method, &|ledger| ledger.entries.iter().find(|e| e.entry == name)?.tokens)
+        };
+        let mut rows: Vec<Vec<Cell>> = entries
             .iter()
+            .filter(|entry| with.iter().any(|method| tokens(method, &entry.entry) > 0.0))
             .map(|entry| {
-                let weight = if entry.weight == Some(0.0) {
-                    "not counted".into()
-                } else {
-                    significant(or_nan(entry.weight), 2)
+                let weight = match entry.weight {
+                    Some(0.0) => "not counted".into(),
+                    weight => significant(or_nan(weight), 2),
                 };
-                let cells = with
-                    .iter()
-                    .flat_map(|m| [mean(m, &entry.entry, |e| e.tokens), mean(m, &entry.entry, |e| e.units)]);
+                let cells = with.iter().map(|method| Cell::Number(count(tokens(method, &entry.entry))));
                 [Cell::Text(entry.entry.clone()), Cell::Number(weight)].into_iter().chain(cells).collect()
             })
             .collect();
-        let mut headings = vec!["entry".to_owned(), "units per token".to_owned()];
-        for method in &with {
-            headings.push(format!("{}: tokens", method.method));
-            headings.push("units".to_owned());
-        }
+        let units = with.iter().map(|method| {
+            Cell::Number(count(mean(method, &|ledger| {
+                Some(ledger.entries.iter().filter_map(|e| e.units).sum())
+            })))
+        });
+        let all = [Cell::Text("all, in units".into()), Cell::Number(String::new())];
+        rows.push(all.into_iter().chain(units).collect());
+        let mut headings = vec!["tokens of".to_owned(), "units per token".to_owned()];
+        headings.extend(with.iter().map(|method| method.method.clone()));
         let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
         let _ = writeln!(html, "<h3>{heading}</h3>");
         html += &table(&headings, &rows);
