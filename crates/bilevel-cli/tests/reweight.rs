@@ -93,6 +93,13 @@ fn a_run_ends_with_weights_a_table_and_a_report() {
     assert!(fs::read_to_string(Path::new(&out).join("report.html")).unwrap().contains("</html>"));
     let again = bilevel(&["report", &out]);
     assert!(again.status.success(), "{}", error_of(&again));
+    for trainer in ["axolotl", "llama-factory", "hf", "nemo"] {
+        let export = bilevel(&["export", &out, "--to", trainer]);
+        assert!(export.status.success(), "{trainer}: {}", error_of(&export));
+        for file in String::from_utf8(export.stdout).unwrap().lines() {
+            assert!(Path::new(file).exists(), "{file}");
+        }
+    }
 }
 
 #[test]

@@ -125,7 +125,11 @@ impl Table {
         text
     }
     fn markdown(&self) -> String {
-        let line = |cells: Vec<&str>| format!("| {} |\n", cells.join(" | "));
+        // A bar inside a cell, as in |x|, would end it.
+        let line = |cells: Vec<&str>| {
+            let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
+            format!("| {} |\n", cells.join(" | "))
+        };
         let mut text = line(self.columns.to_vec());
         text += &line(vec!["---"; self.columns.len()]);
         for row in &self.rows {

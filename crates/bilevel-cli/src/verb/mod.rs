@@ -2,6 +2,7 @@
 
 mod check;
 mod completions;
+mod export;
 mod init;
 mod list;
 mod report;
@@ -23,6 +24,7 @@ pub enum Verb {
     Reweight(reweight::Reweight),
     Resume(resume::Resume),
     Report(report::Report),
+    Export(export::Export),
     List(list::List),
     Completions(completions::Completions),
 }
@@ -36,6 +38,7 @@ impl Verb {
             Self::Reweight(verb) => verb.run(output),
             Self::Resume(verb) => verb.run(output),
             Self::Report(verb) => verb.run(output),
+            Self::Export(verb) => verb.run(output),
             Self::List(verb) => verb.run(output),
             Self::Completions(verb) => verb.run(),
         }
