@@ -1,5 +1,8 @@
 //! The `bilevel` command.
 
+// Texts for people are put together a piece at a time, once a run.
+#![allow(clippy::format_push_string)]
+
 mod exit;
 mod interrupt;
 mod output;
@@ -48,7 +51,7 @@ struct Cli {
 fn main() -> std::process::ExitCode {
     let cli = Cli::parse();
     let output = Output::new(cli.quiet, cli.json);
-    let exit = match cli.verb.run(&output) {
+    let exit = match cli.verb.run(output) {
         Ok(exit) => exit,
         Err(error) => {
             // `head` and friends close the pipe; that is the reader's choice and no error.

@@ -24,7 +24,7 @@ impl Output {
     }
 
     /// Prints the result: the JSON when it is asked for, the text otherwise.
-    pub fn result(&self, text: &str, json: &impl serde::Serialize) -> anyhow::Result<()> {
+    pub fn result(self, text: &str, json: &impl serde::Serialize) -> anyhow::Result<()> {
         let mut out = std::io::stdout().lock();
         if self.is_json {
             serde_json::to_writer_pretty(&mut out, json)?;
@@ -36,14 +36,14 @@ impl Output {
     }
 
     /// A remark that is no part of the result.
-    pub fn note(&self, text: &str) {
+    pub fn note(self, text: &str) {
         if !self.is_quiet {
             eprintln!("{text}");
         }
     }
 
     /// Progress of something with this much work, `None` when nobody knows.
-    pub fn progress(&self, work: Option<f64>) -> Progress {
+    pub fn progress(self, work: Option<f64>) -> Progress {
         Progress::new(self.is_quiet, work)
     }
 }

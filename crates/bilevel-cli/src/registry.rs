@@ -88,16 +88,14 @@ impl AnySolver {
             Some(Value::String(name)) => name,
             Some(other) => return Err(usage(format!("solver.name = {other} is not a name in quotes"))),
         };
-        match name.as_str() {
-            "hg-ms" => Ok(Self::HgMs(HgMs::deserialize(settings).map_err(|error| wrong_setting(&error))?)),
-            _ => {
-                let names: Vec<&str> = SOLVERS.iter().map(|entry| entry.name).collect();
-                Err(usage(format!(
-                    "solver.name = \"{name}\" is not known; did you mean `{}`? `bilevel list solvers` shows all",
-                    recipe::nearest(&name, &names)
-                )))
-            }
+        if name == "hg-ms" {
+            return Ok(Self::HgMs(HgMs::deserialize(settings).map_err(|error| wrong_setting(&error))?));
         }
+        let names: Vec<&str> = SOLVERS.iter().map(|entry| entry.name).collect();
+        Err(usage(format!(
+            "solver.name = \"{name}\" is not known; did you mean `{}`? `bilevel list solvers` shows all",
+            recipe::nearest(&name, &names)
+        )))
     }
 }
 

@@ -72,13 +72,13 @@ impl RunFolder {
             format!("the result folder {folder} cannot be made; give a folder that can be written with --out")
         })
     }
+}
 
-    /// Writes a file of the folder, whole or not at all.
-    pub fn write(&self, path: &Path, content: &[u8]) -> Result<()> {
-        write_atomically(path, content).with_context(|| {
-            format!("{} cannot be written; check that its folder is writable and has room", path.display())
-        })
-    }
+/// Writes a file of a result folder, whole or not at all.
+pub fn write(path: &Path, content: &[u8]) -> Result<()> {
+    write_atomically(path, content).with_context(|| {
+        format!("{} cannot be written; check that its folder is writable and has room", path.display())
+    })
 }
 
 /// `result.json` of a solve.

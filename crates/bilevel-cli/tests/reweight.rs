@@ -1,5 +1,8 @@
 //! `bilevel reweight`, `check` and `resume` on small data, as a user meets them.
 
+// A few lines of data, made once.
+#![allow(clippy::format_collect)]
+
 use std::{
     fs,
     path::Path,
@@ -38,10 +41,10 @@ impl Job {
                 format!("{{\"prompt\": \"{i} + {i} = \", \"response\": \"{}\"}}\n", (i * 7919 + 13) % 97)
             })
             .collect();
-        job.write("sums.jsonl", &sums(0, 40));
+        job.write("sums.jsonl", sums(0, 40));
         job.write("noise.jsonl", &noise);
-        job.write("validation.jsonl", &sums(50, 12));
-        job.write("test.jsonl", &sums(70, 12));
+        job.write("validation.jsonl", sums(50, 12));
+        job.write("test.jsonl", sums(70, 12));
         job.recipe("", "");
         job
     }

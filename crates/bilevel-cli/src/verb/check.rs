@@ -30,7 +30,7 @@ pub struct Check {
 }
 
 impl Check {
-    pub fn run(&self, output: &Output) -> Result<Exit> {
+    pub fn run(&self, output: Output) -> Result<Exit> {
         let text = recipe::read(&self.recipe)?;
         match recipe::kind(&self.recipe, &text)? {
             Kind::Solve => {
@@ -45,7 +45,7 @@ impl Check {
 }
 
 /// Derivatives at the start, then one step, timed.
-fn check_solve<S: Solver<Zoo>>(job: &Job, solver: &S, output: &Output) -> Result<Exit> {
+fn check_solve<S: Solver<Zoo>>(job: &Job, solver: &S, output: Output) -> Result<Exit> {
     solver.validate().map_err(|error| usage(error.to_string()))?;
     let (x, y) = job.problem.start(job.recipe.run.seed);
     let checks = Checker::default().problem(&job.problem, &x, &y)?;
@@ -93,7 +93,7 @@ fn check_solve<S: Solver<Zoo>>(job: &Job, solver: &S, output: &Output) -> Result
 }
 
 /// Every file is read and every example made into tokens; then one training step, timed.
-fn check_reweight(recipe: &bilevel_llm::Recipe, output: &Output) -> Result<Exit> {
+fn check_reweight(recipe: &bilevel_llm::Recipe, output: Output) -> Result<Exit> {
     let prepared = bilevel_llm::prepare(recipe)?;
     let forecast = prepared.forecast();
     let mut text = String::new();

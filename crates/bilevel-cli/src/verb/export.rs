@@ -28,7 +28,7 @@ pub struct Export {
 }
 
 impl Export {
-    pub fn run(&self, output: &Output) -> Result<Exit> {
+    pub fn run(&self, output: Output) -> Result<Exit> {
         let out = self.out.clone().unwrap_or_else(|| self.folder.join(self.to.name()));
         let files = export::write(&self.folder, self.to, None, &out)?;
         let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();

@@ -49,7 +49,7 @@ impl Kind {
 }
 
 impl Init {
-    pub fn run(&self, output: &Output) -> Result<Exit> {
+    pub fn run(&self, output: Output) -> Result<Exit> {
         let recipe = self.kind.recipe();
         let Some(path) = &self.to else {
             std::io::Write::write_all(&mut std::io::stdout(), recipe.as_bytes())?;

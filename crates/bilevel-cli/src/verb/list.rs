@@ -81,7 +81,7 @@ fn problems() -> Table {
 }
 
 impl List {
-    pub fn run(&self, output: &Output) -> Result<Exit> {
+    pub fn run(&self, output: Output) -> Result<Exit> {
         let mut tables = Vec::new();
         if self.what != Some(What::Problems) {
             tables.push(solvers());

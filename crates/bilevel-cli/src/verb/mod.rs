@@ -30,7 +30,7 @@ pub enum Verb {
 }
 
 impl Verb {
-    pub fn run(self, output: &Output) -> Result<Exit> {
+    pub fn run(self, output: Output) -> Result<Exit> {
         match self {
             Self::Init(verb) => verb.run(output),
             Self::Check(verb) => verb.run(output),

@@ -26,7 +26,7 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn run(&self, output: &Output) -> Result<Exit> {
+    pub fn run(&self, output: Output) -> Result<Exit> {
         let path = RunFolder::new(&self.folder).recipe();
         if !path.exists() {
             return Err(usage(format!(

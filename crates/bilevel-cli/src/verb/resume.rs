@@ -10,7 +10,7 @@ use crate::{
     exit::{Exit, usage},
     output::Output,
     recipe::{self, Kind, Recipe},
-    run_folder::RunFolder,
+    run_folder::{self, RunFolder},
 };
 
 const EXAMPLES: &str = "\
@@ -31,7 +31,7 @@ pub struct Resume {
 }
 
 impl Resume {
-    pub fn run(&self, output: &Output) -> Result<Exit> {
+    pub fn run(&self, output: Output) -> Result<Exit> {
         let folder = RunFolder::new(&self.folder);
         let path = folder.recipe();
         if !path.exists() {
@@ -46,7 +46,7 @@ impl Resume {
                 let overrides = self.limits.overrides();
                 let job = Job::new(Recipe::parse(&path, &text, &overrides)?)?;
                 if !overrides.is_empty() {
-                    folder.write(&path, job.recipe.to_toml()?.as_bytes())?;
+                    run_folder::write(&path, job.recipe.to_toml()?.as_bytes())?;
                 }
                 job.run(&folder, output)
             }

@@ -66,7 +66,7 @@ pub fn load(path: &Path) -> Result<Recipe> {
 }
 
 impl Reweight {
-    pub fn run(&self, output: &Output) -> Result<Exit> {
+    pub fn run(&self, output: Output) -> Result<Exit> {
         let mut recipe = if let Some(path) = &self.recipe {
             load(path)?
         } else {
@@ -100,7 +100,7 @@ impl Reweight {
 }
 
 /// Goes on with the run in a folder.
-pub fn resume(folder: &Path, output: &Output) -> Result<Exit> {
+pub fn resume(folder: &Path, output: Output) -> Result<Exit> {
     drive(folder, output, |progress, flag| bilevel_llm::resume(folder, progress, flag))
 }
 
@@ -133,12 +133,12 @@ type Outcome = std::result::Result<RunResult, ReweightError>;
 
 fn drive(
     out: &Path,
-    output: &Output,
+    output: Output,
     run: impl FnOnce(&mut dyn bilevel_llm::Progress, &AtomicBool) -> Outcome,
 ) -> Result<Exit> {
     let flag = interrupt::flag()?;
     let clock = Instant::now();
-    let mut listener = Listener { output: *output, progress: output.progress(None) };
+    let mut listener = Listener { output, progress: output.progress(None) };
     let outcome = run(&mut listener, &flag);
     listener.progress.finish();
     let result = match outcome {

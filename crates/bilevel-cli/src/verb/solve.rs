@@ -24,7 +24,7 @@ use crate::{
     output::{Output, Progress, duration},
     recipe::{self, Overrides, Recipe},
     registry::{self, AnySolver},
-    run_folder::{RunFolder, SolveResult},
+    run_folder::{self, RunFolder, SolveResult},
 };
 
 /// Why an observer stops the run; the status says it.
@@ -101,7 +101,7 @@ impl Limits {
     pub fn overrides(&self) -> Overrides {
         let mut list = Overrides::new();
         let mut add = |key: &str, value: Option<Value>| {
-            list.extend(value.map(|value| (format!("budget.{key}"), value)))
+            list.extend(value.map(|value| (format!("budget.{key}"), value)));
         };
         add("steps", self.steps.map(Value::from));
         add("gradients", self.gradients.map(Value::from));
@@ -127,7 +127,7 @@ impl Settings {
 }
 
 impl Solve {
-    pub fn run(&self, output: &Output) -> Result<Exit> {
+    pub fn run(&self, output: Output) -> Result<Exit> {
         let overrides = self.settings.overrides();
         let mut recipe = match &self.recipe {
             Some(path) => Recipe::parse(path, &recipe::read(path)?, &overrides)?,
@@ -140,7 +140,7 @@ impl Solve {
         let job = Job::new(recipe)?;
         let folder = RunFolder::new(out);
         folder.create(self.force)?;
-        folder.write(&folder.recipe(), job.recipe.to_toml()?.as_bytes())?;
+        run_folder::write(&folder.recipe(), job.recipe.to_toml()?.as_bytes())?;
         job.run(&folder, output)
     }
 }
@@ -161,13 +161,13 @@ impl Job {
     }
 
     /// Starts the run, or goes on from the folder's checkpoint if there is one.
-    pub fn run(&self, folder: &RunFolder, output: &Output) -> Result<Exit> {
+    pub fn run(&self, folder: &RunFolder, output: Output) -> Result<Exit> {
         match &self.solver {
             AnySolver::HgMs(solver) => self.run_with(solver, folder, output),
         }
     }
 
-    fn run_with<S: Solver<Zoo>>(&self, solver: &S, folder: &RunFolder, output: &Output) -> Result<Exit> {
+    fn run_with<S: Solver<Zoo>>(&self, solver: &S, folder: &RunFolder, output: Output) -> Result<Exit> {
         let flag = interrupt::flag()?;
         let progress = output.progress(Some(1.0));
         let run = Run::new(&self.problem, solver)
@@ -197,7 +197,7 @@ impl Job {
         let result = self.result::<S>(&report, solver.target());
         let mut json = serde_json::to_vec_pretty(&result)?;
         json.push(b'\n');
-        folder.write(&folder.result(), &json)?;
+        run_folder::write(&folder.result(), &json)?;
         let page = crate::report::solve(folder.path())?;
         output.result(&in_words(&result), &result)?;
         output.note(&format!("time in the solver: {}; report: {}", duration(report.wall), page.display()));
@@ -236,11 +236,11 @@ impl Job {
 }
 
 /// Observer that moves the progress bar and looks for Ctrl-C.
-fn watch<'a>(
-    progress: &'a Progress,
+fn watch(
+    progress: &Progress,
     budget: Budget,
     flag: Arc<AtomicBool>,
-) -> impl FnMut(&Event<Zoo>) -> ControlFlow<String> + 'a {
+) -> impl FnMut(&Event<Zoo>) -> ControlFlow<String> {
     move |event| {
         progress.set(share(&budget, event), || {
             let value = event.info.value.map_or_else(String::new, |value| format!("F = {value:.8}, "));
