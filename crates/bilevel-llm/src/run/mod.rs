@@ -84,7 +84,8 @@ pub fn prepare(recipe: &Recipe) -> Result<Prepared, ReweightError> {
         };
         let n = info.data.examples;
         let name = &info.name;
-        if n == 1 {
+        // one record of running text may make many windows
+        if set.len() == 1 {
             warnings.push(format!("source {name} has one example; every batch repeats it"));
         }
         for (count, other, what) in [
