@@ -203,10 +203,9 @@ fn oracle_counts_per_step_are_as_recorded() {
         for n in 1..=3 {
             let report = Run::new(&row.problem, &settings).budget(steps(n)).start(2).unwrap();
             let (u, l) = (report.counts.upper, report.counts.lower);
-            line += &format!(
-                " | f {} {} {} g {} {} {} {} {}",
-                u.value, u.grad_x, u.grad_y, l.value, l.grad_x, l.grad_y, l.hvp_yy, l.jvp_xy
-            );
+            let per_step = [u.value, u.grad_x, u.grad_y, l.value, l.grad_x, l.grad_y, l.hvp_yy, l.jvp_xy];
+            let numbers: Vec<String> = per_step.iter().map(u64::to_string).collect();
+            line = line + " | f " + &numbers[..3].join(" ") + " g " + &numbers[3..].join(" ");
         }
         lines.push(line);
     }
