@@ -192,7 +192,10 @@ fn broken_data_is_told_with_file_line_and_remedy() {
     job.write("noise.jsonl", "{\"prompt\": \"a\", \"response\": \"b\"}\n{\"prompt\": \"a\", \n");
     contains_all(&job.failure(1), &["noise.jsonl", "line 2", "broken JSON", "mend or delete"]);
     job.write("noise.jsonl", "{\"prompt\": \"a\", \"response\": \"b\"}\n{\"prompt\": \"a\"}\n");
-    contains_all(&job.failure(1), &["noise.jsonl", "line 2", "no text in field", "Set prompt and response"]);
+    contains_all(
+        &job.failure(1),
+        &["noise.jsonl", "line 2", "no text in field `response`", "Set prompt and response"],
+    );
     job.write("noise.jsonl", b"{\"prompt\": \"a\", \"response\": \"b\"}\n{\"prompt\": \"\xff\"}\n");
     contains_all(&job.failure(1), &["noise.jsonl", "line 2", "UTF-8"]);
     job.write("noise.jsonl", "");

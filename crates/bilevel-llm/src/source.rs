@@ -228,13 +228,24 @@ fn record(spec: &DataSpec, value: &Value, path: &Path, place: &str) -> Result<Re
             .and_then(|l| messages(l))
             .ok_or_else(|| missing(field));
     }
-    if let (Some(prompt), Some(response)) = (PROMPT_FIELDS.iter().find(has), RESPONSE_FIELDS.iter().find(has))
-    {
+    let (prompt, response) =
+        (PROMPT_FIELDS.iter().position(|f| has(&f)), RESPONSE_FIELDS.iter().position(|f| has(&f)));
+    if let (Some(prompt), Some(response)) = (prompt, response) {
+        let (prompt, response) = (PROMPT_FIELDS[prompt], RESPONSE_FIELDS[response]);
         let mut question = format!("{}\n", text(prompt)?);
         if let Some(input) = value.get("input").and_then(Value::as_str).filter(|i| !i.is_empty()) {
             let _ = writeln!(question, "{input}");
         }
         return Ok(pair(question, text(response)?));
+    }
+    if value.get("text").is_none() {
+        // half a pair: it is the other half that is missing
+        if let Some(prompt) = prompt {
+            return Err(missing(RESPONSE_FIELDS[prompt]));
+        }
+        if let Some(response) = response {
+            return Err(missing(PROMPT_FIELDS[response.min(PROMPT_FIELDS.len() - 1)]));
+        }
     }
     Ok(vec![Piece { text: text("text")?.to_owned(), is_learned: true }])
 }
