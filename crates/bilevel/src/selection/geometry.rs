@@ -53,7 +53,7 @@ impl Default for Rank {
     fn default() -> Self {
         Self {
             factorise: Factorise::Auto,
-            dense_limit: 600,
+            dense_limit: 300,
             tol: 1e-6,
             gap_min: 1e3,
             tol_solve: 1e-12,
