@@ -31,7 +31,8 @@ pub enum Target {
     /// The maximiser of f on S(x).
     Pessimistic,
     /// The point that LAND reaches from the previous one: f is not minimised along S(x), and the component of y in the
-    /// tangent space stays where it is.
+    /// tangent space stays where it is. The hypergradient is that of landing from the current y. The limit of gradient
+    /// descent from a point fixed off S(x) has one term more where S(x) turns with x; this target does not claim it.
     Selected,
 }
 
