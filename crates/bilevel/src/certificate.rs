@@ -125,7 +125,7 @@ impl std::fmt::Display for Finding {
         match self {
             Self::NotLanded { distance } => write!(
                 f,
-                "y is about {distance:.3e} from S(x); the hypergradient error is of that size. Raise max_land or start closer"
+                "y is about {distance:.3e} from S(x); the hypergradient error is of that size. Raise land.max_steps or start closer"
             ),
             Self::LowerLevelUnbounded { direction, slope } => write!(
                 f,
@@ -143,7 +143,7 @@ impl std::fmt::Display for Finding {
             ),
             Self::RankUncertain { k_low, k_high, gap, gradient_low, gradient_high } => write!(
                 f,
-                "between {k_low} and {k_high} directions are flat (gap {gap:.3e}); the hypergradient depends on the choice: {} or {}. Set rank_tol by what you know of the problem, or regularise the lower level",
+                "between {k_low} and {k_high} directions are flat (gap {gap:.3e}); the hypergradient depends on the choice: {} or {}. Set rank.tol by what you know of the problem, or regularise the lower level",
                 short(gradient_low),
                 short(gradient_high)
             ),
@@ -153,7 +153,7 @@ impl std::fmt::Display for Finding {
             ),
             Self::NotSelected { residual } => write!(
                 f,
-                "f can still be lowered along S(x): its gradient there is {residual:.3e}. Raise max_refine, or the lower level is flat without being a manifold"
+                "f can still be lowered along S(x): its gradient there is {residual:.3e}. Raise refine.max_steps, or the lower level is flat without being a manifold"
             ),
             Self::SelectionUnbounded { norm, value } => write!(
                 f,
@@ -178,12 +178,12 @@ impl std::fmt::Display for Finding {
             }
             Self::Underexplored { mass } => write!(
                 f,
-                "about {:.0} % of S(x) may lie in basins not seen; F may differ from what is reported. Raise explore_samples",
+                "about {:.0} % of S(x) may lie in basins not seen; F may differ from what is reported. Raise explore.samples",
                 100.0 * mass
             ),
             Self::SolveFailed { residual, iterations } => write!(
                 f,
-                "the linear solve ended at relative residual {residual:.3e} after {iterations} iterations. Raise max_products or the damping"
+                "the linear solve ended at relative residual {residual:.3e} after {iterations} iterations. Raise rank.max_products or the damping"
             ),
             Self::NoSignal { jacobian } => write!(
                 f,

@@ -205,8 +205,7 @@ where
     }
     let lsmr = Lsmr { tolerance: rank.tol_solve, max_iterations: rank.max_products, damping: gamma };
     let solve = lsmr.solve(&mut |v| at.hessian_product(&point.y, v), &point.b, &point.b.zeros_like())?;
-    let solved = matches!(solve.status, LinearStatus::Solved | LinearStatus::Inconsistent);
-    Ok((solve.solution, solved))
+    Ok((solve.solution, solve.status.is_least_squares()))
 }
 
 /// (H + γI)⁻¹b; not solved when H + γI is not positive definite.

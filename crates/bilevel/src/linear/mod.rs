@@ -47,6 +47,13 @@ pub enum LinearStatus {
     OutOfIterations,
 }
 
+impl LinearStatus {
+    /// Whether the solution is one in the least-squares sense, as MINRES and LSMR give it: the system may be inconsistent.
+    pub fn is_least_squares(self) -> bool {
+        matches!(self, Self::Solved | Self::Inconsistent)
+    }
+}
+
 /// What a linear solve returns.
 #[derive(Clone, Debug)]
 pub struct LinearSolution<V> {

@@ -6,7 +6,7 @@ use super::{land::Curvature, level::Level};
 use crate::{
     error::{ConfigError, OracleResult},
     linear::{
-        LinearSolver, LinearStatus,
+        LinearSolver,
         dense::{RankCut, Spectrum},
         minres::Minres,
     },
@@ -39,8 +39,7 @@ pub struct Rank {
     pub tol: f64,
     /// The eigenvalues next to the cut must differ by this factor, or the rank is uncertain.
     pub gap_min: f64,
-    /// Relative tolerance of iterative solves; raised where y is too far from S(x) for it (`specs` §5: the tolerance is
-    /// the rank cut).
+    /// Relative tolerance of iterative solves, at the same time their rank cut; raised where y is too far from S(x) for it.
     pub tol_solve: f64,
     /// Most products in one iterative solve.
     pub max_products: u64,
@@ -324,7 +323,7 @@ impl<Y: Vector> Geometry<Y> {
             tangent,
             residual: solve.normal_residual / scale,
             iterations: solve.iterations,
-            is_solved: matches!(solve.status, LinearStatus::Solved | LinearStatus::Inconsistent),
+            is_solved: solve.status.is_least_squares(),
         })
     }
 }

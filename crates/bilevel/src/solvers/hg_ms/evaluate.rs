@@ -161,7 +161,8 @@ impl HgMs {
         Evaluation { branches: vec![], active: 0, certificate, sign: self.sign() }
     }
 
-    fn sign(&self) -> f64 {
+    /// What f is multiplied by, so that selection always minimises.
+    pub(super) fn sign(&self) -> f64 {
         if self.target == Target::Pessimistic { -1.0 } else { 1.0 }
     }
 

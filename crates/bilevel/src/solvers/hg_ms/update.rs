@@ -277,7 +277,7 @@ impl HgMs {
     where
         P::Lower: SecondOrder<P::X, P::Y>,
     {
-        let at = At { oracles, x: &state.x, sign: evaluation_sign(self.target) };
+        let at = At { oracles, x: &state.x, sign: self.sign() };
         let value = evaluation.branches[0].point.value;
         let noise = 10.0 * f64::EPSILON * (1.0 + value.abs());
         let constrained = oracles.is_x_constrained();
@@ -322,7 +322,7 @@ impl HgMs {
         Ok(best)
     }
 
-    /// §9: one prox-linear step over all tracked branches, halving η until the maximum falls.
+    /// One prox-linear step over all tracked branches, halving η until the maximum falls.
     fn prox_linear_search<P: Problem>(
         &self,
         oracles: &Oracles<P>,
@@ -332,7 +332,7 @@ impl HgMs {
     where
         P::Lower: SecondOrder<P::X, P::Y>,
     {
-        let at = At { oracles, x: &state.x, sign: evaluation_sign(self.target) };
+        let at = At { oracles, x: &state.x, sign: self.sign() };
         let value = evaluation.branches[0].point.value;
         let noise = 10.0 * f64::EPSILON * (1.0 + value.abs());
         let mut eta = state.eta.map_or(1.0, |eta| (2.0 * eta).min(self.upper.longest));
@@ -481,8 +481,4 @@ fn signed_gradients<X: Vector, Y: Vector>(evaluation: &Evaluation<X, Y>) -> impl
         .iter()
         .take(evaluation.active)
         .filter_map(|branch| Some(&branch.hypergradient.as_ref()?.gradient))
-}
-
-fn evaluation_sign(target: Target) -> f64 {
-    if target == Target::Pessimistic { -1.0 } else { 1.0 }
 }
