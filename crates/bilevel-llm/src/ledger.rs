@@ -89,6 +89,10 @@ impl Ledger {
     pub fn spent(&self) -> f64 {
         Entry::ALL.iter().map(|&e| self.price(e, self.tokens(e))).sum()
     }
+    /// Units in all.
+    pub fn budget(&self) -> f64 {
+        self.budget
+    }
     /// Units left.
     pub fn left(&self) -> f64 {
         self.budget - self.spent()

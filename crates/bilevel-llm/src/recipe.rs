@@ -328,8 +328,8 @@ pub struct ReweightSpec {
     pub curvature_batch: usize,
     /// How x moves.
     pub upper: Upper,
-    /// Step size in x, per cycle.
-    pub step: f64,
+    /// How far x moves.
+    pub step: UpperStep,
     /// Share of the past kept in the running mean of the hypergradient (averaging over cycles), in [0, 1).
     pub averaging: f64,
     /// The final weights are the mean of p over this last fraction of the cycles, in (0, 1].
@@ -358,7 +358,7 @@ impl Default for ReweightSpec {
             source_batch: 16,
             curvature_batch: 8,
             upper: Upper::Mirror,
-            step: 0.3,
+            step: UpperStep::default(),
             averaging: 0.5,
             average_last: 0.25,
             cap: None,
@@ -380,7 +380,7 @@ pub enum Damping {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "\"horizon\" or a positive number")]
 enum DampingField {
     Number(f64),
     Word(DampingWord),
@@ -416,6 +416,61 @@ pub enum Upper {
     Mirror,
     /// Adam on x, coordinate by coordinate.
     Adam,
+}
+
+/// The step in x, in units of the scaled hypergradient. TOML: `step = 0.3`, or `step = { reach = 3.0 }`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "UpperStepField", into = "UpperStepField")]
+pub enum UpperStep {
+    /// This far in each cycle.
+    PerCycle(f64),
+    /// This far over the whole budget: a cycle moves x by its share of the units spent. Methods whose hypergradients
+    /// cost more have fewer cycles, and move as far all the same.
+    Reach(f64),
+}
+
+impl Default for UpperStep {
+    fn default() -> Self {
+        Self::PerCycle(0.3)
+    }
+}
+
+impl UpperStep {
+    /// The step of a cycle that spent this share of the budget.
+    pub fn of_cycle(self, share: f64) -> f64 {
+        match self {
+            Self::PerCycle(step) => step,
+            Self::Reach(reach) => reach * share,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged, expecting = "a number for each cycle, or { reach = … } over the whole budget")]
+enum UpperStepField {
+    Number(f64),
+    Table(ReachField),
+}
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReachField {
+    reach: f64,
+}
+impl From<UpperStepField> for UpperStep {
+    fn from(field: UpperStepField) -> Self {
+        match field {
+            UpperStepField::Number(step) => Self::PerCycle(step),
+            UpperStepField::Table(ReachField { reach }) => Self::Reach(reach),
+        }
+    }
+}
+impl From<UpperStep> for UpperStepField {
+    fn from(step: UpperStep) -> Self {
+        match step {
+            UpperStep::PerCycle(step) => Self::Number(step),
+            UpperStep::Reach(reach) => Self::Table(ReachField { reach }),
+        }
+    }
 }
 
 /// `[ledger]`: forward-token units per token of each entry; the usual estimates are the defaults.
@@ -781,7 +836,14 @@ impl ReweightSpec {
             self.curvature_batch,
             "at least 2: the noise estimate splits the batch",
         )?;
-        need(self.step.is_finite() && self.step > 0.0, "reweight.step", self.step, "positive, about 0.3")?;
+        match self.step {
+            UpperStep::PerCycle(step) => {
+                need(step.is_finite() && step > 0.0, "reweight.step", step, "positive, about 0.3")?;
+            }
+            UpperStep::Reach(reach) => {
+                need(reach.is_finite() && reach > 0.0, "reweight.step.reach", reach, "positive, about 3")?;
+            }
+        }
         need((0.0..1.0).contains(&self.averaging), "reweight.averaging", self.averaging, "in [0, 1)")?;
         need(
             self.average_last > 0.0 && self.average_last <= 1.0,

@@ -71,6 +71,8 @@ pub struct UpperState {
     pub no_signal: u64,
     /// p after each cycle.
     pub history: Vec<Vec<f64>>,
+    /// Units spent at the last cycle's end.
+    spent: f64,
 }
 
 impl UpperState {
@@ -84,6 +86,7 @@ impl UpperState {
             cycles: 0,
             no_signal: 0,
             history: Vec::new(),
+            spent: 0.0,
         }
     }
     /// p = softmax(x).
@@ -101,7 +104,15 @@ impl UpperState {
     }
 
     /// Takes in one cycle's estimates of ∂F/∂p on two half-batches; moves x unless nothing rises above the noise.
-    pub fn update(&mut self, spec: &ReweightSpec, estimates: &[Vec<f64>; 2], r: f64) -> CycleCertificate {
+    pub fn update(
+        &mut self,
+        spec: &ReweightSpec,
+        estimates: &[Vec<f64>; 2],
+        r: f64,
+        ledger: &Ledger,
+    ) -> CycleCertificate {
+        let step = spec.step.of_cycle((ledger.spent() - self.spent) / ledger.budget());
+        self.spent = ledger.spent();
         let p = self.weights();
         let keep = spec.averaging;
         self.cycles += 1;
@@ -138,7 +149,7 @@ impl UpperState {
                     Upper::Adam => g,
                 };
                 // 1e-12: a direction without any history does not move
-                *x -= spec.step * along / ((q / correction).sqrt() + 1e-12);
+                *x -= step * along / ((q / correction).sqrt() + 1e-12);
             }
             let capped = cap(softmax(&self.x), spec.cap);
             self.x = capped.iter().map(|p| p.max(f64::MIN_POSITIVE).ln()).collect();
@@ -373,4 +384,29 @@ pub fn select(continuations: &[Continuation], tolerance: f64) -> usize {
         }
     }
     winner.unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::{LedgerSpec, UpperStep};
+
+    #[test]
+    fn a_reach_is_covered_whatever_the_number_of_cycles() {
+        let spec = ReweightSpec { step: UpperStep::Reach(3.0), averaging: 0.0, ..ReweightSpec::default() };
+        for cycles in [1, 3, 10] {
+            let mut upper = UpperState::new(&[0.5, 0.5]);
+            let mut ledger = Ledger::new(900.0, LedgerSpec { training: 1.0, ..LedgerSpec::default() });
+            let mut covered = 0.0;
+            for _ in 0..cycles {
+                ledger.charge(Entry::Training, 900 / cycles);
+                let (p, before) = (upper.weights(), upper.x[0] - upper.x[1]);
+                upper.update(&spec, &[vec![-1.0, 1.0], vec![-1.0, 1.0]], 1.0, &ledger);
+                // centred at p the two derivatives are −1 − c and 1 − c, of root mean square √(1 + c²)
+                let c = p[1] - p[0];
+                covered += (upper.x[0] - upper.x[1] - before) / 2.0 * (1.0 + c * c).sqrt();
+            }
+            assert!((covered - 3.0).abs() < 1e-9, "{cycles} cycles covered {covered}");
+        }
+    }
 }

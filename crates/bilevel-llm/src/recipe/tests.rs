@@ -38,6 +38,7 @@ fn a_recipe_survives_its_own_toml() {
     let mut recipe = Recipe::parse(SMALL, Path::new("")).unwrap();
     recipe.reweight.damping = Damping::Fixed(0.5);
     recipe.reweight.initial = Some([("a".to_owned(), 0.25), ("b".to_owned(), 0.75)].into());
+    recipe.reweight.step = UpperStep::Reach(2.5);
     recipe.tokenizer = TokenizerSpec::Bpe { vocabulary: 300 };
     assert_eq!(Recipe::parse(&recipe.to_toml(), Path::new("")).unwrap(), recipe);
 }
@@ -75,6 +76,13 @@ fn values_out_of_range_name_field_value_and_remedy() {
             "budget = 10\n[reweight]\ndamping = -1.0",
             vec!["reweight.damping = -1", "horizon"],
         ),
+        ("budget = 1000", "budget = 10\n[reweight]\nstep = 0.0", vec!["reweight.step = 0", "positive"]),
+        (
+            "budget = 1000",
+            "budget = 10\n[reweight]\nstep = { reach = -1.0 }",
+            vec!["reweight.step.reach = -1", "positive"],
+        ),
+        ("budget = 1000", "budget = 10\n[reweight]\nstep = \"far\"", vec!["line 5", "{ reach = … }"]),
         ("budget = 1000", "budget = 10\n[model]\nwidth = 30\nheads = 4", vec!["model.heads = 4", "30"]),
         ("name = \"b\"", "name = \"a\"", vec!["source.name = a", "own name"]),
         ("response = \"answer\"", "", vec!["source.a.response", "go together"]),

@@ -516,7 +516,7 @@ impl Chain<'_, '_> {
             });
         }
         let r = state.last_gradient / state.first_gradient.unwrap_or(1.0);
-        let mut certificate = state.upper.update(spec, &found.halves, r);
+        let mut certificate = state.upper.update(spec, &found.halves, r, &state.ledger);
         certificate.solve_residual = found.residual;
         certificate.damping = found.damping;
         certificate.continuations.clone_from(&state.continuations);
