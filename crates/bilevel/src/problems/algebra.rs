@@ -51,8 +51,12 @@ pub(super) fn restricted_eigenvalues(form: &DMatrix<f64>, constraint: &DMatrix<f
 ///
 /// `purpose` keeps the streams of one seed apart: 0 for starts, others for data.
 pub(super) fn normals(seed: u64, purpose: u64, count: usize) -> Vec<f64> {
-    let mut stream = Stream::new(seed, PURPOSE + purpose);
+    let mut stream = stream(seed, purpose);
     (0..count).map(|_| stream.normal()).collect()
+}
+/// The random stream of a problem's data for one purpose.
+pub(super) fn stream(seed: u64, purpose: u64) -> Stream {
+    Stream::new(seed, PURPOSE + purpose)
 }
 /// Streams of the zoo begin here, away from those that solvers use on the same seed.
 const PURPOSE: u64 = 0x7A6F_6F00;

@@ -1,5 +1,7 @@
 //! What one problem of the zoo states: its functions, its start, and its hyper-objective in closed form.
 
+use super::closed_form::ClosedForm;
+
 /// A bilevel problem given by formulas, both variables plain lists of `f64`.
 ///
 /// Object safe, so that a solver is compiled once for the whole zoo (as [`super::Zoo`]).
@@ -47,6 +49,10 @@ pub trait Formulas: std::fmt::Debug + Send + Sync {
     /// Every strict local minimiser of f on S(x), by value ascending, where the closed form lists them; else empty.
     fn branches(&self, _x: &[f64]) -> Vec<Branch> {
         Vec::new()
+    }
+    /// Gradients and minimisers of every target, for problems that have them all; a benchmark judges runs by them.
+    fn closed_form(&self) -> Option<&dyn ClosedForm> {
+        None
     }
 }
 

@@ -3,6 +3,7 @@
 //! One file per problem, with its formula, domain and known answer on top; all of them behind one type, [`Zoo`].
 
 mod algebra;
+mod closed_form;
 mod combinators;
 mod formulas;
 mod registry;
@@ -17,6 +18,7 @@ pub mod factorisation;
 pub mod failures;
 pub mod hoelder;
 pub mod least_squares;
+pub mod pl_game;
 pub mod reference;
 pub mod rotating_manifold;
 pub mod runs;
@@ -26,6 +28,7 @@ pub mod sphere;
 pub mod stiefel;
 pub mod torus;
 
+pub use closed_form::{ClosedForm, GradientNorms, Minimiser};
 pub use combinators::Anchored;
 pub use formulas::{Branch, Formulas, KnownAnswer};
 pub use registry::{Entry, Parameter, Parameters, by_name, entries, names};

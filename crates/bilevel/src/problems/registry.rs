@@ -11,6 +11,7 @@ use super::{
     failures::{DecayingSpectrum, DoubleWell, FlatValley, Unbounded},
     hoelder::Hoelder,
     least_squares::{LargeLeastSquares, LeastSquares},
+    pl_game::{Instance, PlGame, Variant},
     rotating_manifold::RotatingManifold,
     runs,
     secular::Secular,
@@ -120,7 +121,43 @@ impl Values {
     }
 }
 
+/// Parameters that every random PŁ game has.
+const D: Parameter = Parameter::whole("d", 50.0, 1.0, 2000.0, "dimension of x and of y");
+const N: Parameter = Parameter::whole("n", 2500.0, 1.0, 1e6, "samples that the matrices are means of");
+const MU: Parameter =
+    Parameter::real("mu", 0.1, 1e-6, 1e3, "least non-zero eigenvalue of the population of Q");
+const SMOOTHNESS: Parameter = Parameter::real("smoothness", 1.0, 1e-6, 1e3, "largest eigenvalue of it");
+const SEED: Parameter = Parameter::whole("seed", 0.0, 0.0, 9e15, "seed of the data");
+const RHO: Parameter = Parameter::real("rho", 0.5, 1e-6, 1e6, "weight of the pull of y to a centre in f");
+const SHIFT: Parameter = Parameter::real("shift", 0.05, 0.0, 1e6, "multiple of the identity added to P");
+const LAMBDA: Parameter =
+    Parameter::real("lambda", 10.0, 1e-6, 1e12, "smallest multiplier of penalty methods to be run");
+const fn rank(default: f64) -> Parameter {
+    Parameter::whole("l", default, 1.0, 2000.0, "rank of P and Q, at most d")
+}
+const fn scale(default: f64) -> Parameter {
+    Parameter::real("scale", default, 1e-9, 1e6, "norm of R1 and R2")
+}
+/// A random PŁ game; parameters that the variant does not declare are not used by it.
+fn pl_game(variant: Variant, v: &Values) -> Result<Zoo, ConfigError> {
+    let or = |name: &str, unused: f64| v.0.get(name).copied().unwrap_or(unused);
+    let instance = Instance {
+        d: v.whole("d"),
+        l: v.whole("l"),
+        n: v.whole("n"),
+        mu: v.real("mu"),
+        smoothness: v.real("smoothness"),
+        scale: or("scale", 1.0),
+        shift: or("shift", 0.0),
+        rho: or("rho", 1.0),
+        lambda: or("lambda", 1.0),
+        seed: v.whole("seed") as u64,
+    };
+    Ok(Zoo::new(PlGame::random(variant, &instance)?))
+}
+
 const CLOSED_FORM: &str = "closed form of this library's zoo";
+const PL_GAME: &str = "arXiv 2407.17823 (slides) and the closed forms of this library's zoo";
 const FAILURE: &str = "failure case of this library's zoo";
 
 const ENTRIES: &[Entry] = &[
@@ -349,6 +386,46 @@ const ENTRIES: &[Entry] = &[
             Ok(Zoo::new(RotatingManifold::new(rows, unknowns, v.whole("outer"), v.whole("seed") as u64)))
         },
     },
+    Entry {
+        name: "pl-game-literal",
+        aliases: &[],
+        summary: "PŁ game as printed in the slides: its lower level is unbounded below",
+        source: PL_GAME,
+        parameters: &[D, rank(48.0), N, MU, SMOOTHNESS, SEED],
+        build: |v| pl_game(Variant::Literal, v),
+    },
+    Entry {
+        name: "pl-game-v1",
+        aliases: &[],
+        summary: "PŁ game, compatible: f is constant on S",
+        source: PL_GAME,
+        parameters: &[D, rank(48.0), N, MU, SMOOTHNESS, scale(0.1), LAMBDA, SEED],
+        build: |v| pl_game(Variant::V1, v),
+    },
+    Entry {
+        name: "pl-game-v2",
+        aliases: &[],
+        summary: "PŁ game whose selected and optimistic targets differ",
+        source: PL_GAME,
+        parameters: &[D, rank(40.0), N, MU, SMOOTHNESS, scale(0.3), SHIFT, RHO, LAMBDA, SEED],
+        build: |v| pl_game(Variant::V2, v),
+    },
+    Entry {
+        name: "pl-game-v3",
+        aliases: &[],
+        summary: "PŁ game V2 with f constant on S: no part of ∇f outside the range of H",
+        source: PL_GAME,
+        parameters: &[D, rank(40.0), N, MU, SMOOTHNESS, scale(0.3), SHIFT, RHO, LAMBDA, SEED],
+        build: |v| pl_game(Variant::V3, v),
+    },
+    Entry {
+        name: "pl-game-v2-tiny",
+        aliases: &[],
+        summary: "PŁ game V2 in three dimensions without random numbers",
+        source: PL_GAME,
+        parameters: &[],
+        build: |_| Ok(Zoo::new(PlGame::tiny())),
+    },
 ];
 
 /// Every problem.
@@ -446,7 +523,9 @@ mod tests {
             let (x, y) = zoo.start(3);
             assert_eq!((x.len(), y.len()), zoo.dims(), "{}", entry.name);
             assert_eq!(x, entry.default_x());
-            assert_ne!(y, zoo.start(4).1, "{}: starts do not depend on the seed", entry.name);
+            // a fixture without random numbers has one start
+            let is_fixture = entry.name == "pl-game-v2-tiny";
+            assert_eq!(y == zoo.start(4).1, is_fixture, "{}: starts and the seed", entry.name);
             for alias in entry.aliases {
                 assert_eq!(by_name(&alias.to_lowercase(), &Parameters::new()).unwrap().dims(), zoo.dims());
             }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use super::{
+    closed_form::{ClosedForm, GradientNorms},
     combinators::Anchored,
     formulas::{Branch, Formulas, KnownAnswer},
 };
 use crate::{
     error::OracleResult,
     problem::{Objective, Problem, Sample, SecondOrder},
-    vector::Dense,
+    vector::{Dense, Vector},
 };
 
 /// A problem of the zoo: formulas behind one type, so that a solver is compiled once for all of them.
@@ -85,6 +86,25 @@ impl Zoo {
     /// The pessimistic answer by the closed form; see [`Formulas::known_pessimistic`].
     pub fn known_pessimistic(&self, x: &[f64]) -> Option<KnownAnswer> {
         self.formulas().known_pessimistic(x)
+    }
+    /// Gradients and minimisers of every target; see [`Formulas::closed_form`].
+    pub fn closed_form(&self) -> Option<&dyn ClosedForm> {
+        self.formulas().closed_form()
+    }
+    /// Norms of the gradients of the selected and of the optimistic target at a point of a run, as far as there are closed
+    /// forms. No oracle is called.
+    pub fn gradient_norms(&self, x: &[f64], y: &[f64]) -> GradientNorms {
+        let norm = |gradient: Vec<f64>| gradient.norm();
+        match self.closed_form() {
+            Some(forms) => GradientNorms {
+                selected: forms.selected_gradient(x, y).map(norm),
+                optimistic: forms.optimistic_gradient(x).map(norm),
+            },
+            None => GradientNorms {
+                selected: None,
+                optimistic: self.known(x).and_then(|known| known.gradient).map(norm),
+            },
+        }
     }
     /// Strict local minimisers of f on S(x); see [`Formulas::branches`].
     pub fn branches(&self, x: &[f64]) -> Vec<Branch> {
