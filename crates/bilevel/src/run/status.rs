@@ -33,6 +33,14 @@ pub enum Status {
         /// What was found.
         finding: Finding,
     },
+    /// The lower iterate of g + weight·f ran off to infinity: f falls without bound along S(x) at this sign of the weight,
+    /// or the lower level is unbounded.
+    PenaltyUnbounded {
+        /// Weight of f.
+        weight: f64,
+        /// Norm of the iterate.
+        norm: f64,
+    },
     /// An oracle answered with NaN or an infinity.
     NonFinite {
         /// The step (from 1) during which it happened; 0 before the first.
@@ -55,6 +63,7 @@ impl Status {
             Self::Stalled => "Stalled",
             Self::Stopped { .. } => "Stopped",
             Self::Flagged { finding } => finding.name(),
+            Self::PenaltyUnbounded { .. } => "PenaltyUnbounded",
             Self::NonFinite { .. } => "NonFinite",
         }
     }
@@ -65,6 +74,11 @@ impl std::fmt::Display for Status {
         match self {
             Self::Stopped { why } => write!(f, "Stopped: {why}"),
             Self::Flagged { finding } => write!(f, "{finding}"),
+            Self::PenaltyUnbounded { weight, norm } => write!(
+                f,
+                "PenaltyUnbounded: the minimiser of g + ({weight}) f in y ran off to a norm of {norm:.3e}; \
+                 use a method whose nodes have positive weights, such as high-order-f2ba, or regularise the lower level"
+            ),
             Self::NonFinite { step, oracle } => {
                 write!(f, "NonFinite: {oracle} returned a value that is not finite in step {step}")
             }
