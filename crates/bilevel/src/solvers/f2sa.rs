@@ -27,7 +27,7 @@ use crate::{
 /// ```text
 /// 1  lower_steps times  y ← prox(y − step_y(∇_y f + λ∇_y g)),   z ← prox(z − step_z ∇_y g(x, z)),   each on its own batch
 /// 2  x ← prox(x − step_x(∇_x f(x, y) + λ[∇_x g(x, y) − ∇_x g(x, z)]))
-/// 3  λ ← λ + growth/(k + 1)^(1/7)
+/// 3  λ ← λ + growth/(k + 1)^growth_power
 /// ```
 ///
 /// # Parameters
@@ -38,6 +38,7 @@ use crate::{
 /// | `step_z`, `step_x` | – | 0.01/(k + 1)^(4/7) | benchmark_bilevel, `step_x` divided by its outer ratio |
 /// | `lambda` | λ_0 | 1 | benchmark_bilevel |
 /// | `growth` | δ | 0.1 | benchmark_bilevel; tuned: 0.01 on quadratics, 1 on MNIST cleaning |
+/// | `growth_power` | – | 6/7 | derived from the paper's steps; benchmark_bilevel: see below |
 /// | `lower_steps` | K | 10 | benchmark_bilevel |
 /// | `batch` | – | none: all terms; benchmark_bilevel: 64 | |
 /// | `tol` | – | none | ends the run at this joint prox-gradient norm of x, y and z |
@@ -56,7 +57,10 @@ use crate::{
 ///
 /// # Deviations
 ///
-/// `step_y` multiplies a gradient that is not divided by λ, so `step_y`·λ must stay below 2/L. F3SA, the form with momentum, has
+/// The steps of y and z are in proportion only while λ grows as (k + 1)^(1/7), that is by increments of the power 6/7, and this is the
+/// default. Benchmarks report increments of the power 1/7: then λ grows as (k + 1)^(6/7), the product of λ and the step of x without
+/// bound, and the run diverges in the end even on a quadratic. benchmark_bilevel's own loops also take ∇_y f at z where the method has
+/// y. `step_y` multiplies a gradient that is not divided by λ, so `step_y`·λ must stay below 2/L. F3SA, the form with momentum, has
 /// constants that are not known to this project.
 ///
 /// # Source
@@ -76,6 +80,8 @@ pub struct F2sa {
     pub lambda: f64,
     /// Growth δ of the weight.
     pub growth: f64,
+    /// Power of the decay of the growth.
+    pub growth_power: f64,
     /// Steps K of y and z in each step.
     pub lower_steps: u64,
     /// Terms in a batch; `None`: all.
@@ -93,6 +99,7 @@ impl Default for F2sa {
             step_z: decay(4.0 / 7.0),
             lambda: 1.0,
             growth: 0.1,
+            growth_power: 6.0 / 7.0,
             lower_steps: 10,
             batch: None,
             tol: None,
@@ -138,6 +145,7 @@ impl<P: Problem> Solver<P> for F2sa {
         }
         positive("lambda", self.lambda)?;
         not_negative("growth", self.growth)?;
+        not_negative("growth_power", self.growth_power)?;
         at_least_one("lower_steps", self.lower_steps)?;
         batch("batch", self.batch)?;
         tolerance(self.tol)
@@ -164,7 +172,7 @@ impl<P: Problem> Solver<P> for F2sa {
         let d = direction_x(oracles, x, (&*y, &*z), used, (upper.sample(), lower.sample()))?;
         let by_x = step_x(oracles, x, &d, self.step_x.at(*step));
 
-        *lambda += self.growth / (*step as f64 + 1.0).powf(1.0 / 7.0);
+        *lambda += self.growth / (*step as f64 + 1.0).powf(self.growth_power);
         *step += 1;
         Ok(report(&[by_x, by_y, by_z], self.tol, &[("lambda", used)]))
     }
