@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Result, anyhow};
-use bilevel::Budget;
+use bilevel::{Budget, names};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -153,7 +153,7 @@ pub fn parse_setting(text: &str) -> Result<(String, Value), String> {
 /// What is wrong with a recipe, with file, line and value, and for an unknown key the nearest one that is known.
 pub fn explain(error: &toml::de::Error, path: &Path, text: &str) -> anyhow::Error {
     // The span of an error inside a merged text is of no use; an unknown word itself is where it is written.
-    let line = match (unknown_word(error.message()), error.span()) {
+    let line = match (names::unknown_word(error.message()), error.span()) {
         (Some((unknown, _)), _) => line_of(text, unknown),
         (None, Some(span)) => text.get(..span.start).map(|before| before.matches('\n').count() + 1),
         (None, None) => None,
@@ -162,29 +162,7 @@ pub fn explain(error: &toml::de::Error, path: &Path, text: &str) -> anyhow::Erro
         let shown = text.lines().nth(line - 1).unwrap_or_default().trim();
         format!(", line {line} (`{shown}`)")
     });
-    usage(format!("recipe {}{place}: {}", path.display(), detail(error)))
-}
-
-/// What is wrong, without the place.
-pub fn detail(error: &toml::de::Error) -> String {
-    let message = error.message().replace('\n', " ");
-    match unknown_word(&message) {
-        Some((unknown, known)) if !known.is_empty() => {
-            let what = if message.starts_with("unknown field") { "key" } else { "word" };
-            let (nearest, known) = (nearest(unknown, &known), known.join(", "));
-            format!("unknown {what} `{unknown}`; did you mean `{nearest}`? Known here: {known}")
-        }
-        _ => message,
-    }
-}
-
-/// The word that serde did not know and those that it did, from its message, which quotes them in this order.
-fn unknown_word(message: &str) -> Option<(&str, Vec<&str>)> {
-    if !message.starts_with("unknown field") && !message.starts_with("unknown variant") {
-        return None;
-    }
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    Some((quoted.next()?, quoted.collect()))
+    usage(format!("recipe {}{place}: {}", path.display(), names::explain(error.message())))
 }
 
 /// Number of the first line with this word, from 1.
@@ -193,24 +171,4 @@ fn line_of(text: &str, word: &str) -> Option<usize> {
     text.lines()
         .position(|line| line.split('#').next().unwrap_or_default().split(|c| !is_part(c)).any(|w| w == word))
         .map(|index| index + 1)
-}
-
-/// The candidate that is reached with the fewest changes of a letter.
-pub fn nearest<'a>(word: &str, candidates: &[&'a str]) -> &'a str {
-    candidates.iter().copied().min_by_key(|candidate| changes(word, candidate)).unwrap_or_default()
-}
-
-/// Levenshtein distance, row by row.
-fn changes(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, letter) in a.chars().enumerate() {
-        let mut previous = vec![i + 1];
-        for j in 0..b.len() {
-            let replaced = row[j] + usize::from(letter != b[j]);
-            previous.push(replaced.min(row[j + 1] + 1).min(previous[j] + 1));
-        }
-        row = previous;
-    }
-    row[b.len()]
 }

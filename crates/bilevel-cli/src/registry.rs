@@ -1,17 +1,13 @@
-//! The problems and solvers that the command knows, by name.
+//! Problem and solver of a recipe.
 
 use anyhow::Result;
 use bilevel::{
     problems::{self, Zoo},
-    solvers::hg_ms::HgMs,
+    solvers::registry::{self as solvers, AnySolver},
 };
-use serde::Deserialize;
 use toml::{Table, Value};
 
-use crate::{
-    exit::usage,
-    recipe::{self, ProblemSpec},
-};
+use crate::{exit::usage, recipe::ProblemSpec};
 
 /// The problem of a recipe, with its start.
 pub fn problem(spec: &ProblemSpec) -> Result<Zoo> {
@@ -52,54 +48,19 @@ pub fn dimensions(problem: &Zoo) -> String {
     format!("{m} upper and {d} lower coordinates, S(x) of dimension {k}")
 }
 
-/// One row of the table of solvers.
-pub struct SolverEntry {
-    pub name: &'static str,
-    pub what: &'static str,
-    /// What the problem must offer.
-    pub needs: &'static str,
-    /// Which hyper-objectives it can descend.
-    pub targets: &'static str,
-    /// The type in the library.
-    pub path: &'static str,
-}
-
-/// Every solver.
-pub const SOLVERS: &[SolverEntry] = &[SolverEntry {
-    name: "hg-ms",
-    what: "select a point of S(x), then differentiate with the pseudoinverse; certified",
-    needs: "gradients of f; gradients and second-order products of g",
-    targets: "optimistic, pessimistic, selected",
-    path: "bilevel::solvers::hg_ms::HgMs",
-}];
-
-/// The solver of a recipe with its settings.
-#[derive(Clone, Debug)]
-pub enum AnySolver {
-    HgMs(HgMs),
-}
-
-impl AnySolver {
-    /// The solver of a table `[solver]`: its name, and settings for what is not to have its default.
-    pub fn new(table: &Table) -> Result<Self> {
-        let mut settings = table.clone();
-        let name = match settings.remove("name") {
-            None => "hg-ms".into(),
-            Some(Value::String(name)) => name,
-            Some(other) => return Err(usage(format!("solver.name = {other} is not a name in quotes"))),
-        };
-        if name == "hg-ms" {
-            return Ok(Self::HgMs(HgMs::deserialize(settings).map_err(|error| wrong_setting(&error))?));
-        }
-        let names: Vec<&str> = SOLVERS.iter().map(|entry| entry.name).collect();
-        Err(usage(format!(
-            "solver.name = \"{name}\" is not known; did you mean `{}`? `bilevel list solvers` shows all",
-            recipe::nearest(&name, &names)
-        )))
-    }
-}
-
-/// A setting that the solver does not know, or of the wrong type.
-fn wrong_setting(error: &toml::de::Error) -> anyhow::Error {
-    usage(format!("[solver]: {}", recipe::detail(error)))
+/// The solver of a table `[solver]`: its name, `hg-ms` without, and settings for what is not to have its default.
+pub fn solver(table: &Table) -> Result<AnySolver> {
+    let mut settings = table.clone();
+    let name = match settings.remove("name") {
+        None => "hg-ms".into(),
+        Some(Value::String(name)) => name,
+        Some(other) => return Err(usage(format!("solver.name = {other} is not a name in quotes"))),
+    };
+    let entry = solvers::by_name(&name).map_err(|error| {
+        usage(format!("recipe: {error}; `bilevel list solvers` shows what each of them does"))
+    })?;
+    let Ok(serde_json::Value::Object(settings)) = serde_json::to_value(settings) else {
+        return Err(usage("[solver] has a value that is no number, word, list or table"));
+    };
+    entry.build(&settings).map_err(|error| usage(format!("solver.{error}")))
 }

@@ -28,7 +28,7 @@ use crate::{
 
 /// How to check. The defaults suit smooth functions in f64 of numbers of size about 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, default)]
 pub struct Checker {
     /// Random directions for each check; a variable of at most this many coordinates is probed along each axis too.
     pub probes: u64,

@@ -12,6 +12,7 @@ pub mod error;
 pub mod hyper_hessian;
 pub mod hypergradient;
 pub mod linear;
+pub mod names;
 pub mod objective;
 pub mod oracles;
 pub mod problem;
@@ -26,7 +27,7 @@ pub mod solvers;
 pub mod vector;
 
 pub use error::{CheckpointError, ConfigError, OracleError, OracleResult};
-pub use oracles::{OracleCounts, Oracles, Tally};
+pub use oracles::{Oracle, OracleCounts, Oracles, Tally};
 pub use problem::{Objective, Problem, Sample, SecondOrder, SecondOrderCost};
 pub use run::{Budget, Checkpoint, Event, Observer, Report, Run, RunError, Status, Trace};
 pub use solvers::{HyperObjective, Solver, State, StepInfo};

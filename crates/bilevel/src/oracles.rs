@@ -78,6 +78,67 @@ impl OracleCounts {
     }
 }
 
+/// One kind of oracle call, for declarations of what a solver needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Oracle {
+    /// f.
+    UpperValue,
+    /// ∇_x f.
+    UpperGradX,
+    /// ∇_y f.
+    UpperGradY,
+    /// g.
+    LowerValue,
+    /// ∇_x g.
+    LowerGradX,
+    /// ∇_y g.
+    LowerGradY,
+    /// ∇²_yy g · v.
+    LowerHvpYy,
+    /// ∇²_xy g · v.
+    LowerJvpXy,
+}
+
+impl Oracle {
+    /// Every kind that a [`Problem`] can offer.
+    pub const ALL: [Self; 8] = [
+        Self::UpperValue,
+        Self::UpperGradX,
+        Self::UpperGradY,
+        Self::LowerValue,
+        Self::LowerGradX,
+        Self::LowerGradY,
+        Self::LowerHvpYy,
+        Self::LowerJvpXy,
+    ];
+    /// Level and oracle as errors name them, for instance `lower.grad_y`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::UpperValue => UPPER.value,
+            Self::UpperGradX => UPPER.grad_x,
+            Self::UpperGradY => UPPER.grad_y,
+            Self::LowerValue => LOWER.value,
+            Self::LowerGradX => LOWER.grad_x,
+            Self::LowerGradY => LOWER.grad_y,
+            Self::LowerHvpYy => LOWER.hvp_yy,
+            Self::LowerJvpXy => LOWER.jvp_xy,
+        }
+    }
+    /// Calls of this kind.
+    pub fn calls(self, counts: &OracleCounts) -> u64 {
+        match self {
+            Self::UpperValue => counts.upper.value,
+            Self::UpperGradX => counts.upper.grad_x,
+            Self::UpperGradY => counts.upper.grad_y,
+            Self::LowerValue => counts.lower.value,
+            Self::LowerGradX => counts.lower.grad_x,
+            Self::LowerGradY => counts.lower.grad_y,
+            Self::LowerHvpYy => counts.lower.hvp_yy,
+            Self::LowerJvpXy => counts.lower.jvp_xy,
+        }
+    }
+}
+
 /// Names of one level's oracles, for errors.
 #[derive(Debug)]
 struct Names {

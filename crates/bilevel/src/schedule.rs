@@ -1,12 +1,20 @@
 //! Step sizes as functions of the step number.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
 
 use crate::error::ConfigError;
 
 /// A step size for every step, counted from 0.
+///
+/// In a configuration file it is a number, for a constant one, or a table such as
+/// `{ schedule = "polynomial", initial = 0.1, power = 0.5, scale = 20 }`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "schedule", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
+#[serde(remote = "Self", tag = "schedule", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Schedule {
     /// The same at every step.
     Constant {
@@ -22,12 +30,12 @@ pub enum Schedule {
         /// Number of steps after which the decay sets in.
         scale: f64,
     },
-    /// A linear rise to the peak over the first `warm-up` steps, then half a cosine down to the floor at step `total`,
+    /// A linear rise to the peak over the first `warm_up` steps, then half a cosine down to the floor at step `total`,
     /// and the floor from there.
     Cosine {
-        /// Largest value, at t = `warm-up`.
+        /// Largest value, at t = `warm_up`.
         peak: f64,
-        /// Steps of the rise; step 0 has peak/(warm-up + 1).
+        /// Steps of the rise; step 0 has peak/(warm_up + 1).
         warm_up: u64,
         /// The step at which the floor is reached.
         total: u64,
@@ -93,6 +101,40 @@ impl From<f64> for Schedule {
     }
 }
 
+impl Serialize for Schedule {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+/// Reads a number or a table; an untagged enum would do the same and could not say which field is wrong.
+struct NumberOrTable;
+
+impl<'de> Visitor<'de> for NumberOrTable {
+    type Value = Schedule;
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a number, or a table with the field `schedule`")
+    }
+    fn visit_f64<E>(self, value: f64) -> Result<Schedule, E> {
+        Ok(value.into())
+    }
+    fn visit_i64<E>(self, value: i64) -> Result<Schedule, E> {
+        Ok((value as f64).into())
+    }
+    fn visit_u64<E>(self, value: u64) -> Result<Schedule, E> {
+        Ok((value as f64).into())
+    }
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Schedule, A::Error> {
+        Schedule::deserialize(MapAccessDeserializer::new(map))
+    }
+}
+
+impl<'de> Deserialize<'de> for Schedule {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NumberOrTable)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,10 +154,14 @@ mod tests {
 
     #[test]
     fn a_configuration_names_the_shape_and_its_fields() {
-        let json = r#"{"schedule":"cosine","peak":0.001,"warm-up":10,"total":100,"floor":0.0}"#;
+        let json = r#"{"schedule":"cosine","peak":0.001,"warm_up":10,"total":100,"floor":0.0}"#;
         let schedule: Schedule = serde_json::from_str(json).unwrap();
         assert_eq!(schedule, Schedule::Cosine { peak: 0.001, warm_up: 10, total: 100, floor: 0.0 });
         assert_eq!(serde_json::to_string(&schedule).unwrap(), json);
+        assert_eq!(serde_json::from_str::<Schedule>("0.3").unwrap(), Schedule::from(0.3));
+        assert_eq!(serde_json::from_str::<Schedule>("2").unwrap(), Schedule::from(2.0));
+        let word = serde_json::from_str::<Schedule>("\"fast\"").unwrap_err().to_string();
+        assert!(word.contains("expected a number, or a table with the field `schedule`"), "{word}");
         let unknown = r#"{"schedule":"constant","value":0.1,"decay":2}"#;
         assert!(serde_json::from_str::<Schedule>(unknown).unwrap_err().to_string().contains("decay"));
     }

@@ -14,7 +14,7 @@ use crate::{
     exit::{Exit, usage},
     output::{Output, bytes, duration},
     recipe::{self, Kind, Overrides, Recipe},
-    registry::{self, AnySolver},
+    registry,
 };
 
 const EXAMPLES: &str = "\
@@ -35,9 +35,7 @@ impl Check {
         match recipe::kind(&self.recipe, &text)? {
             Kind::Solve => {
                 let job = Job::new(Recipe::parse(&self.recipe, &text, &Overrides::new())?)?;
-                match &job.solver {
-                    AnySolver::HgMs(solver) => check_solve(&job, solver, output),
-                }
+                check_solve(&job, output)
             }
             Kind::Reweight => check_reweight(&reweight::load(&self.recipe)?, output),
         }
@@ -45,12 +43,12 @@ impl Check {
 }
 
 /// Derivatives at the start, then one step, timed.
-fn check_solve<S: Solver<Zoo>>(job: &Job, solver: &S, output: Output) -> Result<Exit> {
-    solver.validate().map_err(|error| usage(error.to_string()))?;
+fn check_solve(job: &Job, output: Output) -> Result<Exit> {
+    Solver::<Zoo>::validate(&job.solver).map_err(|error| usage(error.to_string()))?;
     let (x, y) = job.problem.start(job.recipe.run.seed);
     let checks = Checker::default().problem(&job.problem, &x, &y)?;
     let clock = Instant::now();
-    let report = Run::new(&job.problem, solver).budget(Budget::steps(1)).start(job.recipe.run.seed).map_err(
+    let report = Run::new(&job.problem, &job.solver).budget(Budget::steps(1)).start(job.recipe.run.seed).map_err(
         |error| match error {
             RunError::Config(error) => usage(error.to_string()),
             error => anyhow::Error::new(error),

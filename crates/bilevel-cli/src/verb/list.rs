@@ -1,13 +1,16 @@
 //! `bilevel list`
 
 use anyhow::Result;
-use bilevel::problems;
+use bilevel::{
+    Oracle, problems,
+    solvers::{HyperObjective, registry as solvers},
+};
 use clap::{Args, ValueEnum};
 
 use crate::{
     exit::Exit,
     output::Output,
-    registry::{SOLVERS, dimensions},
+    registry::dimensions,
 };
 
 const EXAMPLES: &str = "\
@@ -42,14 +45,37 @@ struct Table {
 }
 
 fn solvers() -> Table {
-    let row = |entry: &crate::registry::SolverEntry| {
-        [entry.name, entry.what, entry.needs, entry.targets, entry.path].map(str::to_owned).to_vec()
+    let row = |entry: &solvers::Entry| {
+        vec![
+            entry.name.to_owned(),
+            entry.card.summary.to_owned(),
+            oracles(entry.card.oracles),
+            entry.card.targets.iter().copied().map(HyperObjective::name).collect::<Vec<_>>().join(", "),
+            entry.card.paper.to_owned(),
+            entry.path.to_owned(),
+        ]
     };
     Table {
         title: "solvers",
-        columns: &["name", "what it does", "needs", "targets", "in the library"],
-        rows: SOLVERS.iter().map(row).collect(),
+        columns: &["name", "what it does", "needs", "targets", "from", "in the library"],
+        rows: solvers::entries().iter().map(row).collect(),
     }
+}
+
+/// `f: value, grad_y; g: grad_y`
+fn oracles(needed: &[Oracle]) -> String {
+    let of = |level: &str| {
+        let names: Vec<&str> =
+            needed.iter().filter_map(|oracle| oracle.name().strip_prefix(level)?.strip_prefix('.')).collect();
+        names.join(", ")
+    };
+    [("f", "upper"), ("g", "lower")]
+        .map(|(letter, level)| (letter, of(level)))
+        .into_iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(letter, names)| format!("{letter}: {names}"))
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 fn problems() -> Table {

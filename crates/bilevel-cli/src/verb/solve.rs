@@ -13,7 +13,7 @@ use std::{
 use anyhow::Result;
 use bilevel::{
     Budget, Event, Run, RunError, Solver, Status, Trace, Vector, problems::Zoo, run::ReportOf,
-    solvers::HyperObjective,
+    solvers::{HyperObjective, registry::AnySolver},
 };
 use clap::Args;
 use toml::Value;
@@ -23,7 +23,7 @@ use crate::{
     interrupt,
     output::{Output, Progress, duration},
     recipe::{self, Overrides, Recipe},
-    registry::{self, AnySolver},
+    registry,
     run_folder::{self, RunFolder, SolveResult},
 };
 
@@ -155,22 +155,16 @@ pub struct Job {
 impl Job {
     pub fn new(recipe: Recipe) -> Result<Self> {
         let problem = registry::problem(&recipe.problem)?;
-        let solver = AnySolver::new(&recipe.solver)?;
+        let solver = registry::solver(&recipe.solver)?;
         recipe.budget.validate().map_err(|error| usage(error.to_string()))?;
         Ok(Self { recipe, problem, solver })
     }
 
     /// Starts the run, or goes on from the folder's checkpoint if there is one.
     pub fn run(&self, folder: &RunFolder, output: Output) -> Result<Exit> {
-        match &self.solver {
-            AnySolver::HgMs(solver) => self.run_with(solver, folder, output),
-        }
-    }
-
-    fn run_with<S: Solver<Zoo>>(&self, solver: &S, folder: &RunFolder, output: Output) -> Result<Exit> {
         let flag = interrupt::flag()?;
         let progress = output.progress(Some(1.0));
-        let run = Run::new(&self.problem, solver)
+        let run = Run::new(&self.problem, &self.solver)
             .named(&self.recipe.problem.name)
             .budget(self.recipe.budget)
             .observe(Trace::new(folder.trace()).with_times(folder.times()))
@@ -194,7 +188,7 @@ impl Job {
             ));
             return Ok(Exit::Interrupted);
         }
-        let result = self.result::<S>(&report, solver.target());
+        let result = self.result(&report);
         let mut json = serde_json::to_vec_pretty(&result)?;
         json.push(b'\n');
         run_folder::write(&folder.result(), &json)?;
@@ -204,7 +198,8 @@ impl Job {
         Ok(if report.status == Status::Converged { Exit::Done } else { Exit::Unconverged })
     }
 
-    fn result<S: Solver<Zoo>>(&self, report: &ReportOf<Zoo, S>, target: HyperObjective) -> SolveResult {
+    fn result(&self, report: &ReportOf<Zoo, AnySolver>) -> SolveResult {
+        let target = Solver::<Zoo>::target(&self.solver);
         let known = match target {
             HyperObjective::Optimistic => self.problem.known(&report.x),
             HyperObjective::Pessimistic => self.problem.known_pessimistic(&report.x),
@@ -216,7 +211,7 @@ impl Job {
             schema: 1,
             version: env!("CARGO_PKG_VERSION").into(),
             problem: self.recipe.problem.name.clone(),
-            solver: S::NAME.into(),
+            solver: Solver::<Zoo>::name(&self.solver).into(),
             target,
             seed: self.recipe.run.seed,
             end: report.status.clone(),
@@ -269,7 +264,7 @@ fn in_words(result: &SolveResult) -> String {
     let mut row = |name: &str, value: &str| {
         let _ = writeln!(text, "  {name:<14}{value}");
     };
-    row("problem", &format!("{}, {} by {}", result.problem, words(result.target), result.solver));
+    row("problem", &format!("{}, {} by {}", result.problem, result.target, result.solver));
     if let Some(value) = result.value {
         row("F(x)", &format!("{value:.10}"));
     }
@@ -287,15 +282,6 @@ fn in_words(result: &SolveResult) -> String {
         Some(certificate) => text += &certificate.to_string(),
     }
     text
-}
-
-fn words(target: HyperObjective) -> &'static str {
-    match target {
-        HyperObjective::Optimistic => "optimistic",
-        HyperObjective::Pessimistic => "pessimistic",
-        HyperObjective::Selected => "selected",
-        HyperObjective::Penalised => "penalised",
-    }
 }
 
 /// At most eight numbers of a list.

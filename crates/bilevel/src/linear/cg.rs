@@ -31,7 +31,7 @@ use crate::{
 /// One product an iteration, one for a guess that is not zero. The residual is the recurrence's; where the iterate is so
 /// large that rounding may hide in it, one more product measures it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, default)]
 pub struct Cg {
     /// Relative residual to stop at.
     pub tolerance: f64,
@@ -54,7 +54,7 @@ impl Cg {
         require_max_iterations(self.max_iterations)?;
         ConfigError::require(
             (1e-15..1.0).contains(&self.curvature_cut),
-            "curvature-cut",
+            "curvature_cut",
             self.curvature_cut,
             "a relative curvature lies between 1e-15 and 1; stay well below the damping over ‖A‖",
         )
@@ -221,7 +221,7 @@ mod tests {
         assert_eq!((answer.status, answer.products), (LinearStatus::OutOfIterations, 2));
         let nan = few.solve(&mut |v: &Vec<f64>| Ok(v.scaled(f64::NAN)), &rhs, &rhs.zeros_like());
         assert!(matches!(nan, Err(OracleError::NonFinite { .. })));
-        assert_eq!(Cg { curvature_cut: 2.0, ..few }.validate().unwrap_err().field, "curvature-cut");
+        assert_eq!(Cg { curvature_cut: 2.0, ..few }.validate().unwrap_err().field, "curvature_cut");
     }
 
     #[test]

@@ -33,7 +33,7 @@ use crate::{
 ///
 /// D. Fong and M. Saunders, SIAM J. Sci. Comput. 33 (2011).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, default)]
 pub struct Lsmr {
     /// Damping γ; 0 for plain least squares.
     pub damping: f64,

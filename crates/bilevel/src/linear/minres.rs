@@ -42,7 +42,7 @@ use crate::{
 /// C. Paige and M. Saunders, SIAM J. Numer. Anal. 12 (1975); S.-C. Choi, C. Paige and M. Saunders, SIAM J. Sci. Comput.
 /// 33 (2011).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, default)]
 pub struct Minres {
     /// Relative residual to stop at, and relative size below which an eigenvalue counts as zero.
     pub tolerance: f64,
@@ -466,6 +466,6 @@ mod tests {
         let error = Minres { tolerance: -1.0, ..Minres::default() }.validate().unwrap_err();
         assert_eq!(error.field, "tolerance");
         let error = Minres { max_iterations: 0, ..Minres::default() }.validate().unwrap_err();
-        assert_eq!(error.field, "max-iterations");
+        assert_eq!(error.field, "max_iterations");
     }
 }

@@ -147,5 +147,5 @@ fn require_tolerance(tolerance: f64) -> Result<(), ConfigError> {
 }
 
 fn require_max_iterations(max_iterations: u64) -> Result<(), ConfigError> {
-    ConfigError::require(max_iterations >= 1, "max-iterations", max_iterations, "give at least 1")
+    ConfigError::require(max_iterations >= 1, "max_iterations", max_iterations, "give at least 1")
 }

@@ -25,7 +25,7 @@ use crate::{
 ///
 /// One product a term and one more, which measures the normal residual; one for a guess that is not zero.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, default)]
 pub struct Neumann {
     /// Step η, below 2/‖A‖.
     pub step: f64,

@@ -20,7 +20,7 @@ use super::{
     stiefel::Stiefel,
     torus::Torus,
 };
-use crate::error::ConfigError;
+use crate::{error::ConfigError, names};
 
 /// Parameters of a problem by name, as a command line or a configuration file gives them.
 pub type Parameters = BTreeMap<String, f64>;
@@ -471,25 +471,9 @@ pub fn by_name(name: &str, parameters: &Parameters) -> Result<Zoo, ConfigError> 
         };
     }
     let known = ENTRIES.iter().flat_map(|entry| entry.aliases.iter().chain([&entry.name])).copied();
-    let nearest = known.min_by_key(|known| edits(&name.to_lowercase(), &known.to_lowercase()));
-    let guess = nearest.map_or_else(String::new, |nearest| format!("did you mean {nearest}? "));
+    let guess =
+        names::nearest(name, known).map_or_else(String::new, |nearest| format!("did you mean {nearest}? "));
     Err(ConfigError::new("problem", name, format!("{guess}known are {}", names().join(", "))))
-}
-
-/// Number of single-letter edits between two words.
-fn edits(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, a) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

@@ -83,7 +83,7 @@ pub struct Run<'a, P: Problem, S: Solver<P>> {
 impl<P: Problem, S: Solver<P>> std::fmt::Debug for Run<'_, P, S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Run")
-            .field("solver", &S::NAME)
+            .field("solver", &self.solver.name())
             .field("problem", &self.name)
             .field("budget", &self.budget)
             .field("observers", &self.observers.len())
@@ -155,7 +155,7 @@ impl<'a, P: Problem, S: Solver<P>> Run<'a, P, S> {
             }
         };
         let at = Checkpoint {
-            solver: S::NAME.into(),
+            solver: self.solver.name().into(),
             problem: self.name.clone(),
             seed,
             step: 0,
@@ -184,7 +184,7 @@ impl<'a, P: Problem, S: Solver<P>> Run<'a, P, S> {
     /// Goes on from a checkpoint file.
     pub fn resume_file(mut self, path: &Path) -> Result<ReportOf<P, S>, RunError> {
         self.validate()?;
-        let at = Checkpoint::read(path, S::NAME, &self.name)?;
+        let at = Checkpoint::read(path, self.solver.name(), &self.name)?;
         self.require_own(&at, path)?;
         self.begin(at.step)?;
         let oracles = Oracles::counting_from(self.problem, at.counts);
@@ -203,7 +203,7 @@ impl<'a, P: Problem, S: Solver<P>> Run<'a, P, S> {
 
     /// Fails unless the checkpoint is of this solver and of a problem of this name and these dimensions.
     fn require_own(&self, at: &CheckpointOf<P, S>, path: &Path) -> Result<(), CheckpointError> {
-        checkpoint::require_origin(path, (&at.solver, &at.problem), (S::NAME, &self.name))?;
+        checkpoint::require_origin(path, (&at.solver, &at.problem), (self.solver.name(), &self.name))?;
         let (x, y) = self.problem.start(at.seed);
         let (expected, found) =
             ((x.dim(), y.dim()), (at.state.iterate().0.dim(), at.state.iterate().1.dim()));

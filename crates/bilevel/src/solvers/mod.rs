@@ -17,9 +17,12 @@ pub mod pbgd_free;
 pub mod penalised_gradient;
 pub mod penalty;
 pub mod prox_f2ba;
+pub mod registry;
 pub mod slm_reconstructed;
 pub mod superquantile_gibbs;
 pub mod v_pbgd;
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -43,6 +46,24 @@ pub enum HyperObjective {
     Selected,
     /// The minimum over y of f + λ(g − min g), within O(1/λ) of the optimistic one.
     Penalised,
+}
+
+impl HyperObjective {
+    /// The word for it in configuration files and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Optimistic => "optimistic",
+            Self::Pessimistic => "pessimistic",
+            Self::Selected => "selected",
+            Self::Penalised => "penalised",
+        }
+    }
+}
+
+impl fmt::Display for HyperObjective {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.pad(self.name())
+    }
 }
 
 /// What a solver knows after one step, at no extra oracle call.
@@ -72,6 +93,10 @@ pub trait Solver<P: Problem> {
     type State: State<P::X, P::Y>;
     /// Name in configuration files, traces and checkpoints.
     const NAME: &'static str;
+    /// Name of this solver; another than [`Solver::NAME`] only for one that was chosen at run time.
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
     /// Which hyper-objective it descends.
     fn target(&self) -> HyperObjective;
     /// Checks every setting; called before the first oracle call.

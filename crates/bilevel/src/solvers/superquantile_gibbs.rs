@@ -2,10 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{HyperObjective, Solver, State, StepInfo};
+use super::{
+    HyperObjective, Solver, State, StepInfo,
+    registry::{Card, Claim, Registered},
+};
 use crate::{
     error::{ConfigError, OracleResult},
-    oracles::Oracles,
+    oracles::{Oracle, Oracles},
     problem::{Objective, Problem, Sample},
     rng::Stream,
     schedule::Schedule,
@@ -72,7 +75,7 @@ use crate::{
 /// S. Masiha, Z. Shen, N. Kiyavash and N. He, *Superquantile-Gibbs Relaxation for Minima-selection in Bilevel
 /// Optimization*, arXiv 2505.05991.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, default)]
 pub struct SuperquantileGibbs {
     /// Pessimistic or optimistic.
     pub target: HyperObjective,
@@ -222,13 +225,13 @@ impl<P: Problem> Solver<P> for SuperquantileGibbs {
             "the tail must hold at least one chain: raise level or chains to level × chains ≥ 40 for a usable tail",
         )?;
         positive("temperature", self.temperature)?;
-        positive("first-temperature", self.first_temperature)?;
-        positive("step-y", self.step_y)?;
+        positive("first_temperature", self.first_temperature)?;
+        positive("step_y", self.step_y)?;
         positive("radius", self.radius)?;
         ConfigError::require(self.walk >= 1, "walk", self.walk, "give at least 1")?;
         self.step_x
             .validate()
-            .map_err(|error| ConfigError { field: format!("step-x.{}", error.field), ..error })
+            .map_err(|error| ConfigError { field: format!("step_x.{}", error.field), ..error })
     }
 
     fn init(&self, oracles: &Oracles<P>, x: P::X, y: P::Y, seed: u64) -> OracleResult<Self::State> {
@@ -263,9 +266,27 @@ impl<P: Problem> Solver<P> for SuperquantileGibbs {
         Ok(StepInfo {
             value: Some(0.5 * (above + below)),
             stationarity: m * slope.abs(),
-            extras: vec![("step-x".to_owned(), step_x)],
+            extras: vec![("step_x".to_owned(), step_x)],
             ..StepInfo::default()
         })
+    }
+}
+
+impl Registered for SuperquantileGibbs {
+    const CARD: Card = Card {
+        title: "Superquantile–Gibbs",
+        summary: "value oracle by sampling: superquantiles of f over Langevin chains, zeroth-order steps in x",
+        paper: "arXiv 2505.05991",
+        targets: &[HyperObjective::Pessimistic, HyperObjective::Optimistic],
+        oracles: &[Oracle::UpperValue, Oracle::LowerGradY],
+    };
+    fn small() -> Self {
+        Self { chains: 20, level: 0.1, walk: 2, first_walk: 3, ..Self::default() }
+    }
+    fn claims() -> Vec<Claim<Self>> {
+        let solver = Self { target: HyperObjective::Optimistic, chains: 200, level: 0.05, ..Self::default() };
+        // Its bias and the noise of its steps: see `# Target`.
+        vec![Claim { run: "R2", solver, steps: 80, distance: 0.15 }]
     }
 }
 

@@ -10,11 +10,14 @@ pub use update::{Upper, UpperStep};
 
 use serde::{Deserialize, Serialize};
 
-use super::{HyperObjective, Solver, State, StepInfo};
+use super::{
+    HyperObjective, Solver, State, StepInfo,
+    registry::{Card, Claim, Registered},
+};
 use crate::{
     error::{ConfigError, OracleResult},
     hypergradient::Differentiate,
-    oracles::Oracles,
+    oracles::{Oracle, Oracles},
     problem::{Problem, SecondOrder},
     rng::Stream,
     selection::{explore::Explore, geometry::Rank, land::Land, refine::Refine},
@@ -210,6 +213,34 @@ where
 
     fn step(&self, oracles: &Oracles<P>, state: &mut Self::State) -> OracleResult<StepInfo> {
         self.upper_step(oracles, state)
+    }
+}
+
+impl Registered for HgMs {
+    const CARD: Card = Card {
+        title: "HG-MS",
+        summary: "select a point of S(x), then differentiate with the pseudoinverse; certified",
+        paper: "arXiv 2605.09209",
+        targets: &[HyperObjective::Optimistic, HyperObjective::Pessimistic, HyperObjective::Selected],
+        oracles: &[
+            Oracle::UpperValue,
+            Oracle::UpperGradX,
+            Oracle::UpperGradY,
+            Oracle::LowerValue,
+            Oracle::LowerGradY,
+            Oracle::LowerHvpYy,
+            Oracle::LowerJvpXy,
+        ],
+    };
+    fn small() -> Self {
+        let mut settings = Self::default();
+        settings.explore.enabled = false;
+        settings
+    }
+    fn claims() -> Vec<Claim<Self>> {
+        ["R2", "R3", "R9", "R10"]
+            .map(|run| Claim { run, solver: Self::default(), steps: 300, distance: 1e-6 })
+            .into()
     }
 }
 

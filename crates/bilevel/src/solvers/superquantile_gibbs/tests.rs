@@ -170,5 +170,5 @@ fn settings_out_of_range_name_the_field() {
     assert_eq!(field(SuperquantileGibbs { chains: 50, ..good.clone() }), "level");
     assert_eq!(field(SuperquantileGibbs { temperature: f64::NAN, ..good.clone() }), "temperature");
     assert_eq!(field(SuperquantileGibbs { walk: 0, ..good.clone() }), "walk");
-    assert_eq!(field(SuperquantileGibbs { step_x: (-1.0).into(), ..good }), "step-x.value");
+    assert_eq!(field(SuperquantileGibbs { step_x: (-1.0).into(), ..good }), "step_x.value");
 }
