@@ -48,12 +48,13 @@ fn check_solve(job: &Job, output: Output) -> Result<Exit> {
     let (x, y) = job.problem.start(job.recipe.run.seed);
     let checks = Checker::default().problem(&job.problem, &x, &y)?;
     let clock = Instant::now();
-    let report = Run::new(&job.problem, &job.solver).budget(Budget::steps(1)).start(job.recipe.run.seed).map_err(
-        |error| match error {
+    let report = Run::new(&job.problem, &job.solver)
+        .budget(Budget::steps(1))
+        .start(job.recipe.run.seed)
+        .map_err(|error| match error {
             RunError::Config(error) => usage(error.to_string()),
             error => anyhow::Error::new(error),
-        },
-    )?;
+        })?;
     let step = clock.elapsed();
     let most = match (job.recipe.budget.steps, job.recipe.budget.seconds) {
         (Some(steps), Some(seconds)) => Some((step.as_secs_f64() * steps as f64).min(seconds)),

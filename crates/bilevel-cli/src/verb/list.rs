@@ -7,11 +7,7 @@ use bilevel::{
 };
 use clap::{Args, ValueEnum};
 
-use crate::{
-    exit::Exit,
-    output::Output,
-    registry::dimensions,
-};
+use crate::{exit::Exit, output::Output, registry::dimensions};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -12,7 +12,9 @@ use std::{
 
 use anyhow::Result;
 use bilevel::{
-    Budget, Event, Run, RunError, Solver, Status, Trace, Vector, problems::Zoo, run::ReportOf,
+    Budget, Event, Run, RunError, Solver, Status, Trace, Vector,
+    problems::Zoo,
+    run::ReportOf,
     solvers::{HyperObjective, registry::AnySolver},
 };
 use clap::Args;
