@@ -1,24 +1,34 @@
 //! What every algorithm is: immutable settings, a state of its own, one step.
 
 pub mod acc_f2ba;
+pub mod adapag;
 pub mod af2ba;
 pub mod alt_pbgd;
+pub mod ba;
 pub mod bome;
 pub mod f2ba;
 pub mod f2ba_plus;
 pub mod f2sa;
 pub mod f2sa_p;
 pub mod g_pbgd;
+pub mod galet;
 pub mod gradient_norm_barrier;
 pub mod hg_ms;
 pub mod high_order_f2ba;
+pub mod hjfbio;
+pub mod implicit;
+pub mod lancbio;
 pub mod meha;
+pub mod mgbio;
 pub mod pbgd_free;
 pub mod penalised_gradient;
 pub mod penalty;
 pub mod prox_f2ba;
 pub mod registry;
+pub mod residual_corrected;
 pub mod slm_reconstructed;
+pub mod soba;
+pub mod subbio;
 pub mod superquantile_gibbs;
 pub mod v_pbgd;
 

@@ -8,7 +8,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use super::{HyperObjective, Solver, State, StepInfo, hg_ms, superquantile_gibbs};
+use super::{
+    HyperObjective, Solver, State, StepInfo, adapag, ba, galet, hg_ms, hjfbio, lancbio, mgbio,
+    residual_corrected, soba, subbio, superquantile_gibbs,
+};
 use crate::{
     error::{ConfigError, OracleResult},
     names,
@@ -218,7 +221,16 @@ macro_rules! registry {
 
 // One line for each solver, by name: its kebab-case name in camel case, and its type.
 registry! {
+    Adapag(adapag::Adapag),
+    Ba(ba::Ba),
+    Galet(galet::Galet),
     HgMs(hg_ms::HgMs),
+    Hjfbio(hjfbio::Hjfbio),
+    Lancbio(lancbio::Lancbio),
+    Mgbio(mgbio::Mgbio),
+    ResidualCorrected(residual_corrected::ResidualCorrected),
+    Soba(soba::Soba),
+    Subbio(subbio::Subbio),
     SuperquantileGibbs(superquantile_gibbs::SuperquantileGibbs),
 }
 
