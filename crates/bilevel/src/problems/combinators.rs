@@ -82,6 +82,9 @@ impl Formulas for Anchored {
     fn prox_x(&self) -> Option<fn(&mut [f64], f64)> {
         self.inner.prox_x()
     }
+    fn prox_y(&self) -> Option<fn(&mut [f64], f64)> {
+        self.inner.prox_y()
+    }
     fn known(&self, x: &[f64]) -> Option<KnownAnswer> {
         Some(self.shift(x, self.inner.known(x)?))
     }

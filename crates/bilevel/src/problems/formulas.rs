@@ -38,6 +38,10 @@ pub trait Formulas: std::fmt::Debug + Send + Sync {
     fn prox_x(&self) -> Option<fn(&mut [f64], f64)> {
         None
     }
+    /// y ← prox of the lower constraint; `None` when y is free.
+    fn prox_y(&self) -> Option<fn(&mut [f64], f64)> {
+        None
+    }
 
     /// The optimistic answer F(x) = min { f(x, y) : y ∈ S(x) } by the closed form; `None` where there is none
     /// (S(x) empty, f unbounded on it, or x outside the domain of the formula).
@@ -63,7 +67,8 @@ pub struct KnownAnswer {
     pub value: f64,
     /// ∇F(x); `None` where F has a kink.
     pub gradient: Option<Vec<f64>>,
-    /// The selection y*; `None` where it is not one point (a tie, an orbit, a continuum).
+    /// The selection y*; `None` where it is not one point (a tie, an orbit, a continuum), or no stationary point of g (on the
+    /// boundary of a lower constraint).
     pub selection: Option<Vec<f64>>,
     /// v = H⁺∇_y f at the selection; `None` with it.
     pub v: Option<Vec<f64>>,

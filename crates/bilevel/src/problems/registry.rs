@@ -3,14 +3,20 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Zoo, cases,
+    Zoo,
+    bome_coreset::BomeCoreset,
+    bome_minimax::BomeMinimax,
+    bome_non_singleton::BomeNonSingleton,
+    cases,
     chain::Chain,
     circle::Circle,
     curved_graph::CurvedGraph,
+    dropped_value_function::DroppedValueFunction,
     factorisation::Factorisation,
     failures::{DecayingSpectrum, DoubleWell, FlatValley, Unbounded},
     hoelder::Hoelder,
     least_squares::{LargeLeastSquares, LeastSquares},
+    pbgd_toy::{PbgdToy, ToyGradient},
     pl_game::{Instance, PlGame, Variant},
     rotating_manifold::RotatingManifold,
     runs,
@@ -158,6 +164,7 @@ fn pl_game(variant: Variant, v: &Values) -> Result<Zoo, ConfigError> {
 
 const CLOSED_FORM: &str = "closed form of this library's zoo";
 const PL_GAME: &str = "arXiv 2407.17823 (slides) and the closed forms of this library's zoo";
+const BOME: &str = "released code of BOME, arXiv 2209.08709";
 const FAILURE: &str = "failure case of this library's zoo";
 
 const ENTRIES: &[Entry] = &[
@@ -426,6 +433,58 @@ const ENTRIES: &[Entry] = &[
         parameters: &[],
         build: |_| Ok(Zoo::new(PlGame::tiny())),
     },
+    Entry {
+        name: "pbgd-toy",
+        aliases: &[],
+        summary: "toy of V-PBGD: three minimisers of F on [0, 3]",
+        source: "released code of V-PBGD, arXiv 2302.05185",
+        parameters: &[Parameter::whole(
+            "released_gradient",
+            0.0,
+            0.0,
+            1.0,
+            "1: with the wrong derivative of f in x of the released script",
+        )],
+        build: |v| {
+            let gradient = match v.whole("released_gradient") {
+                0 => ToyGradient::True,
+                _ => ToyGradient::AsReleased,
+            };
+            Ok(Zoo::new(PbgdToy { gradient }))
+        },
+    },
+    Entry {
+        name: "bome-coreset",
+        aliases: &[],
+        summary: "coreset toy of BOME: inf F = 0.72, not attained",
+        source: BOME,
+        parameters: &[],
+        build: |_| Ok(Zoo::new(BomeCoreset)),
+    },
+    Entry {
+        name: "bome-minimax",
+        aliases: &[],
+        summary: "bilinear game on a box; F = 10|x|",
+        source: BOME,
+        parameters: &[],
+        build: |_| Ok(Zoo::new(BomeMinimax)),
+    },
+    Entry {
+        name: "bome-non-singleton",
+        aliases: &[],
+        summary: "a line of lower solutions: optimistic and selected minimisers differ",
+        source: BOME,
+        parameters: &[],
+        build: |_| Ok(Zoo::new(BomeNonSingleton)),
+    },
+    Entry {
+        name: "dropped-value-function",
+        aliases: &[],
+        summary: "all of the way to the minimum is in the implicit term",
+        source: "released code of PBGD-Free, arXiv 2507.20400",
+        parameters: &[],
+        build: |_| Ok(Zoo::new(DroppedValueFunction)),
+    },
 ];
 
 /// Every problem.
@@ -507,8 +566,8 @@ mod tests {
             let (x, y) = zoo.start(3);
             assert_eq!((x.len(), y.len()), zoo.dims(), "{}", entry.name);
             assert_eq!(x, entry.default_x());
-            // a fixture without random numbers has one start
-            let is_fixture = entry.name == "pl-game-v2-tiny";
+            // fixtures without random numbers have one start
+            let is_fixture = ["pl-game-v2-tiny", "bome-minimax", "bome-non-singleton"].contains(&entry.name);
             assert_eq!(y == zoo.start(4).1, is_fixture, "{}: starts and the seed", entry.name);
             for alias in entry.aliases {
                 assert_eq!(by_name(&alias.to_lowercase(), &Parameters::new()).unwrap().dims(), zoo.dims());

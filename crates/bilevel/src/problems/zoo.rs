@@ -173,4 +173,9 @@ impl Problem for Zoo {
     fn is_x_constrained(&self) -> bool {
         self.formulas().prox_x().is_some()
     }
+    fn prox_y(&self, y: &mut Dense, step: f64) {
+        if let Some(prox) = self.formulas().prox_y() {
+            prox(y, step);
+        }
+    }
 }

@@ -63,7 +63,7 @@ use crate::{
 ///
 /// The paper resets z; the released code keeps it, and so does the default. As released λ starts at 0, so that training is on f
 /// alone at first, and ends below 1, which no theorem of the paper covers: `variant = "as-released"`. The released script of the
-/// toy problem has a wrong ∂f/∂x.
+/// toy problem has a wrong ∂f/∂x: [`ToyGradient`](crate::problems::pbgd_toy::ToyGradient).
 ///
 /// # Source
 ///
