@@ -20,7 +20,7 @@ pub struct DroppedValueFunction;
 
 impl DroppedValueFunction {
     /// The minimiser x = −5 with this y.
-    fn at(&self, y: f64) -> Minimiser {
+    fn at(self, y: f64) -> Minimiser {
         Minimiser { x: vec![-5.0], y: vec![y], value: self.f(&[-5.0], &[y]) }
     }
 }

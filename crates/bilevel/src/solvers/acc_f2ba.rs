@@ -9,10 +9,11 @@ use super::{
         Batches, Descent, LowerGradient, Momentum, TwoLoops, Variant, ZStart, at_least_one, direction_x,
         fraction, positive, report, step_x, tolerance,
     },
+    registry::{Card, Registered},
 };
 use crate::{
     error::{ConfigError, OracleResult},
-    oracles::Oracles,
+    oracles::{Oracle, Oracles},
     problem::{Problem, Sample},
     vector::Vector,
 };
@@ -225,5 +226,18 @@ impl<P: Problem> Solver<P> for AccF2ba {
             *restart *= self.restart_decay;
         }
         Ok(report(&[by_x, by_y, by_z], self.tol, &[("lambda", self.lambda), ("restart", *restart)]))
+    }
+}
+
+impl Registered for AccF2ba {
+    const CARD: Card = Card {
+        title: "AccF2BA",
+        summary: "F2BA with restarted Nesterov momentum on x, in the lower loops too on request",
+        paper: "arXiv 2511.22331",
+        targets: &[HyperObjective::Penalised],
+        oracles: &[Oracle::UpperGradX, Oracle::UpperGradY, Oracle::LowerGradX, Oracle::LowerGradY],
+    };
+    fn small() -> Self {
+        Self { step_x: 0.01, step_y: 0.02, step_z: 0.02, ..Self::default() }
     }
 }

@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 use super::{
     HyperObjective, Solver, State, StepInfo,
     penalty::{at_least_one, direction_x, positive, report, step_x, tolerance},
+    registry::{Card, Registered},
 };
 use crate::{
     error::{ConfigError, OracleResult},
-    oracles::Oracles,
+    oracles::{Oracle, Oracles},
     problem::{Objective, Problem, Sample},
     vector::Vector,
 };
@@ -239,5 +240,18 @@ impl<P: Problem> Solver<P> for Af2ba {
         let by_x = step_x(oracles, x, &d, step_size);
         *step += 1;
         Ok(report(&[by_x, by_y, by_z], self.tol, &[("lambda", self.sigma.recip()), ("step-x", step_size)]))
+    }
+}
+
+impl Registered for Af2ba {
+    const CARD: Card = Card {
+        title: "AF2BA, A2F2BA (our reading)",
+        summary: "F2BA with step sizes learnt from the gradients; lower loops to a falling accuracy",
+        paper: "arXiv 2512.24291",
+        targets: &[HyperObjective::Penalised],
+        oracles: &[Oracle::UpperGradX, Oracle::UpperGradY, Oracle::LowerGradX, Oracle::LowerGradY],
+    };
+    fn small() -> Self {
+        Self { max_lower_steps: 20, ..Self::default() }
     }
 }

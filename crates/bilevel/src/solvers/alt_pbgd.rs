@@ -8,10 +8,11 @@ use super::{
         Descent, PairState, at_least_one, descend, descend_lower, direction_x, positive, report, step_x,
         tolerance,
     },
+    registry::{Card, Registered},
 };
 use crate::{
     error::{ConfigError, OracleResult},
-    oracles::Oracles,
+    oracles::{Oracle, Oracles},
     problem::{Objective, Problem, Sample},
     vector::Vector,
 };
@@ -141,5 +142,18 @@ impl<P: Problem> Solver<P> for AltPbgd {
         let by_x = step_x(oracles, x, &d, self.step_x);
         *step += 1;
         Ok(report(&[by_x, by_y, by_z], self.tol, &[("lambda", self.lambda)]))
+    }
+}
+
+impl Registered for AltPbgd {
+    const CARD: Card = Card {
+        title: "ALT-PBGD",
+        summary: "value-gap penalty with both lower problems solved to a tolerance before each step in x",
+        paper: "arXiv 2507.20400",
+        targets: &[HyperObjective::Penalised],
+        oracles: &[Oracle::UpperGradX, Oracle::UpperGradY, Oracle::LowerGradX, Oracle::LowerGradY],
+    };
+    fn small() -> Self {
+        Self { max_lower_steps: 20, ..Self::default() }
     }
 }

@@ -8,10 +8,11 @@ use super::{
         Descent, GapGradient, Momentum, Variant, ZStart, at_least_one, descend_lower, dot_pair, fraction,
         positive, report, step_x, step_y, tolerance,
     },
+    registry::{Card, Registered},
 };
 use crate::{
     error::{ConfigError, OracleResult},
-    oracles::Oracles,
+    oracles::{Oracle, Oracles},
     problem::{Objective, Problem, Sample},
     vector::Vector,
 };
@@ -238,5 +239,24 @@ impl<P: Problem> Solver<P> for Bome {
         let by_x = step_x(oracles, x, &d_x, self.step_x);
         let by_y = step_y(oracles, y, &d_y, self.step_y);
         Ok(report(&[by_x, by_y, by_z], self.tol, &[("lambda", lambda)]))
+    }
+}
+
+impl Registered for Bome {
+    const CARD: Card = Card {
+        title: "BOME",
+        summary: "joint descent of f with a barrier that keeps the value gap falling",
+        paper: "arXiv 2209.08709",
+        targets: &[HyperObjective::Penalised],
+        oracles: &[
+            Oracle::UpperGradX,
+            Oracle::UpperGradY,
+            Oracle::LowerValue,
+            Oracle::LowerGradX,
+            Oracle::LowerGradY,
+        ],
+    };
+    fn small() -> Self {
+        Self { step_x: 0.01, step_y: 0.01, step_z: 0.01, barrier: Some(Barrier::ValueGap), ..Self::default() }
     }
 }

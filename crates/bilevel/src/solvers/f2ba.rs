@@ -8,10 +8,11 @@ use super::{
         Batches, Descent, LowerGradient, TwoLoops, Variant, ZStart, at_least_one, batch, direction_x,
         positive, report, step_x, tolerance,
     },
+    registry::{Card, Registered},
 };
 use crate::{
     error::{ConfigError, OracleResult},
-    oracles::Oracles,
+    oracles::{Oracle, Oracles},
     problem::Problem,
     vector::Vector,
 };
@@ -195,5 +196,18 @@ impl<P: Problem> Solver<P> for F2ba {
         let d = direction_x(oracles, x, (&*y, &*z), self.lambda, (upper.sample(), lower.sample()))?;
         let by_x = step_x(oracles, x, &d, self.step_x);
         Ok(report(&[by_x, by_y, by_z], self.tol, &[("lambda", self.lambda)]))
+    }
+}
+
+impl Registered for F2ba {
+    const CARD: Card = Card {
+        title: "F2BA, F2BSA",
+        summary: "first derivatives on two time scales: y on f + λg, z on g, x on their difference",
+        paper: "arXiv 2301.00712, 2306.14853",
+        targets: &[HyperObjective::Penalised],
+        oracles: &[Oracle::UpperGradX, Oracle::UpperGradY, Oracle::LowerGradX, Oracle::LowerGradY],
+    };
+    fn small() -> Self {
+        Self { step_x: 0.01, step_y: 0.02, step_z: 0.02, ..Self::default() }
     }
 }

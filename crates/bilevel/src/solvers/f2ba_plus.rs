@@ -9,10 +9,11 @@ use super::{
         Batches, Descent, LowerGradient, Momentum, PairState, TwoLoops, Variant, ZStart, at_least_one,
         direction_x, fraction, positive, report, step_x, tolerance,
     },
+    registry::{Card, Registered},
 };
 use crate::{
     error::{ConfigError, OracleResult},
-    oracles::Oracles,
+    oracles::{Oracle, Oracles},
     problem::{Problem, Sample},
 };
 
@@ -149,5 +150,18 @@ impl<P: Problem> Solver<P> for F2baPlus {
         let by_x = step_x(oracles, x, &d, self.step_x);
         *step += 1;
         Ok(report(&[by_x, by_y, by_z], self.tol, &[("lambda", self.lambda)]))
+    }
+}
+
+impl Registered for F2baPlus {
+    const CARD: Card = Card {
+        title: "F2BA⁺",
+        summary: "F2BA with Nesterov momentum in the lower loops",
+        paper: "arXiv 2511.22331",
+        targets: &[HyperObjective::Penalised],
+        oracles: &[Oracle::UpperGradX, Oracle::UpperGradY, Oracle::LowerGradX, Oracle::LowerGradY],
+    };
+    fn small() -> Self {
+        Self { step_x: 0.01, step_y: 0.02, step_z: 0.02, ..Self::default() }
     }
 }

@@ -7,10 +7,11 @@ use super::{
     penalty::{
         Batches, at_least_one, batch, direction_x, not_negative, positive, report, step_x, step_y, tolerance,
     },
+    registry::{Card, Registered},
 };
 use crate::{
     error::{ConfigError, OracleResult},
-    oracles::Oracles,
+    oracles::{Oracle, Oracles},
     problem::{Objective, Problem},
     schedule::Schedule,
     vector::Vector,
@@ -175,5 +176,18 @@ impl<P: Problem> Solver<P> for F2sa {
         *lambda += self.growth / (*step as f64 + 1.0).powf(self.growth_power);
         *step += 1;
         Ok(report(&[by_x, by_y, by_z], self.tol, &[("lambda", used)]))
+    }
+}
+
+impl Registered for F2sa {
+    const CARD: Card = Card {
+        title: "F2SA",
+        summary: "F2BA on batches with a growing weight and decaying steps",
+        paper: "arXiv 2301.10945",
+        targets: &[HyperObjective::Optimistic],
+        oracles: &[Oracle::UpperGradX, Oracle::UpperGradY, Oracle::LowerGradX, Oracle::LowerGradY],
+    };
+    fn small() -> Self {
+        Self { step_x: 0.01.into(), step_y: 0.01.into(), step_z: 0.01.into(), ..Self::default() }
     }
 }

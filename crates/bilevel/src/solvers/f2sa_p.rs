@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 use super::{
     HyperObjective, Solver, State, StepInfo,
     penalty::{Batches, Descent, at_least_one, batch, descend, positive, report, step_x, tolerance},
+    registry::{Card, Registered},
 };
 use crate::{
     error::{ConfigError, OracleResult},
-    oracles::Oracles,
+    oracles::{Oracle, Oracles},
     problem::{Objective, Problem},
     run::Status,
     vector::Vector,
@@ -259,6 +260,19 @@ impl<P: Problem> Solver<P> for F2saP {
             info.end = Some(Status::PenaltyUnbounded { weight, norm });
         }
         Ok(info)
+    }
+}
+
+impl Registered for F2saP {
+    const CARD: Card = Card {
+        title: "F2SA-p",
+        summary: "differences of order p in the weight of f, nodes on both sides: one lower solution only",
+        paper: "arXiv 2509.02937",
+        targets: &[HyperObjective::Penalised],
+        oracles: &[Oracle::UpperGradX, Oracle::UpperGradY, Oracle::LowerGradX, Oracle::LowerGradY],
+    };
+    fn small() -> Self {
+        Self { step_x: 0.01, step_y: 0.02, ..Self::default() }
     }
 }
 

@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 use super::{
     HyperObjective, Solver, State, StepInfo,
     penalty::{LambdaSchedule, at_least_one, positive, report, step_x, step_y, tolerance},
+    registry::{Card, Registered},
 };
 use crate::{
     error::{ConfigError, OracleResult},
-    oracles::Oracles,
+    oracles::{Oracle, Oracles},
     problem::{Objective, Problem, Sample, SecondOrder},
     vector::Vector,
 };
@@ -141,5 +142,24 @@ where
         let by_y = step_y(oracles, y, &d_y, self.step_y);
         *step += 1;
         Ok(report(&[by_x, by_y], self.tol, &[("lambda", lambda), ("lower-gradient", r.norm())]))
+    }
+}
+
+impl Registered for GPbgd {
+    const CARD: Card = Card {
+        title: "G-PBGD",
+        summary: "joint descent of f + (λ/2)|∇_y g|²",
+        paper: "arXiv 2302.05185",
+        targets: &[HyperObjective::Penalised],
+        oracles: &[
+            Oracle::UpperGradX,
+            Oracle::UpperGradY,
+            Oracle::LowerGradY,
+            Oracle::LowerHvpYy,
+            Oracle::LowerJvpXy,
+        ],
+    };
+    fn small() -> Self {
+        Self { lambda: 1.0, step_x: 0.002, step_y: 0.002, ..Self::default() }
     }
 }

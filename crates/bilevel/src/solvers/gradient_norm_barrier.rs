@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 use super::{
     HyperObjective, Solver, State, StepInfo,
     penalty::{dot_pair, positive, report, step_x, step_y, tolerance},
+    registry::{Card, Registered},
 };
 use crate::{
     error::{ConfigError, OracleResult},
-    oracles::Oracles,
+    oracles::{Oracle, Oracles},
     problem::{Objective, Problem, Sample, SecondOrder},
     vector::Vector,
 };
@@ -137,5 +138,24 @@ where
         let by_x = step_x(oracles, x, &d.0, self.step_x);
         let by_y = step_y(oracles, y, &d.1, self.step_y);
         Ok(report(&[by_x, by_y], self.tol, &[("multiplier", m), ("lower-gradient", p.sqrt())]))
+    }
+}
+
+impl Registered for GradientNormBarrier {
+    const CARD: Card = Card {
+        title: "gradient-norm barrier",
+        summary: "the direction nearest to −∇f along which |∇_y g|² falls",
+        paper: "arXiv 2504.17215, 2505.14647",
+        targets: &[HyperObjective::Penalised],
+        oracles: &[
+            Oracle::UpperGradX,
+            Oracle::UpperGradY,
+            Oracle::LowerGradY,
+            Oracle::LowerHvpYy,
+            Oracle::LowerJvpXy,
+        ],
+    };
+    fn small() -> Self {
+        Self { step_x: 0.002, step_y: 0.002, ..Self::default() }
     }
 }

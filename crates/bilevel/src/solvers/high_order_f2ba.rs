@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 use super::{
     HyperObjective, Solver, State, StepInfo,
     penalty::{Descent, at_least_one, descend, positive, report, step_x, tolerance},
+    registry::{Card, Registered},
 };
 use crate::{
     error::{ConfigError, OracleResult},
-    oracles::Oracles,
+    oracles::{Oracle, Oracles},
     problem::{Objective, Problem, Sample},
     vector::Vector,
 };
@@ -159,5 +160,18 @@ impl<P: Problem> Solver<P> for HighOrderF2ba {
         }
         residuals.push(step_x(oracles, x, &d, self.step_x));
         Ok(report(&residuals, self.tol, &[("lambda", self.sigma.recip())]))
+    }
+}
+
+impl Registered for HighOrderF2ba {
+    const CARD: Card = Card {
+        title: "one-sided high-order F2BA",
+        summary: "forward differences of order 1 to 3 in the weight of f, inside the PŁ range",
+        paper: "this project, after F2BA",
+        targets: &[HyperObjective::Penalised],
+        oracles: &[Oracle::UpperGradX, Oracle::UpperGradY, Oracle::LowerGradX, Oracle::LowerGradY],
+    };
+    fn small() -> Self {
+        Self { step_x: 0.01, step_y: 0.02, ..Self::default() }
     }
 }

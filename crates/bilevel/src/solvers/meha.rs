@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 use super::{
     HyperObjective, Solver, StepInfo,
     penalty::{PairState, not_negative, positive, report, step_x, step_y, tolerance},
+    registry::{Card, Registered},
 };
 use crate::{
     error::{ConfigError, OracleResult},
-    oracles::Oracles,
+    oracles::{Oracle, Oracles},
     problem::{Objective, Problem, Sample},
     vector::Vector,
 };
@@ -138,5 +139,18 @@ impl<P: Problem> Solver<P> for Meha {
 
         *step += 1;
         Ok(report(&[by_x, by_y, by_z], self.tol, &[("lambda", c)]))
+    }
+}
+
+impl Registered for Meha {
+    const CARD: Card = Card {
+        title: "MEHA",
+        summary: "single loop on f and the gap to the Moreau envelope of g",
+        paper: "arXiv 2405.09927",
+        targets: &[HyperObjective::Optimistic],
+        oracles: &[Oracle::UpperGradX, Oracle::UpperGradY, Oracle::LowerGradX, Oracle::LowerGradY],
+    };
+    fn small() -> Self {
+        Self { step_x: 0.01, step_y: 0.02, step_z: 0.02, ..Self::default() }
     }
 }

@@ -6,10 +6,11 @@ use super::{
     HyperObjective, Solver, State, StepInfo,
     alt_pbgd::descend_penalised,
     penalty::{Descent, at_least_one, positive, report, step_x, tolerance},
+    registry::{Card, Registered},
 };
 use crate::{
     error::{ConfigError, OracleResult},
-    oracles::Oracles,
+    oracles::{Oracle, Oracles},
     problem::{Objective, Problem, Sample},
     vector::Vector,
 };
@@ -116,19 +117,19 @@ impl<P: Problem> Solver<P> for PbgdFree {
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
+        positive("lambda", self.lambda)?;
+        positive("step_x", self.step_x)?;
+        positive("step_y", self.step_y)?;
+        positive("lower_tol", self.lower_tol)?;
+        at_least_one("max_lower_steps", self.max_lower_steps)?;
+        tolerance(self.tol)?;
         ConfigError::require(
             self.drops_implicit_term,
             "drops_implicit_term",
             self.drops_implicit_term,
             "pbgd-free follows ∇_x f alone and is wrong wherever the lower solution's reaction to x matters; \
              set it to true to accept that, or use alt-pbgd",
-        )?;
-        positive("lambda", self.lambda)?;
-        positive("step_x", self.step_x)?;
-        positive("step_y", self.step_y)?;
-        positive("lower_tol", self.lower_tol)?;
-        at_least_one("max_lower_steps", self.max_lower_steps)?;
-        tolerance(self.tol)
+        )
     }
 
     fn init(&self, _: &Oracles<P>, x: P::X, y: P::Y, _: u64) -> OracleResult<Self::State> {
@@ -142,5 +143,18 @@ impl<P: Problem> Solver<P> for PbgdFree {
         let d = oracles.upper.grad_x(x, y, Sample::Full)?;
         let by_x = step_x(oracles, x, &d, self.step_x);
         Ok(report(&[by_x, by_y], self.tol, &[("lambda", self.lambda)]))
+    }
+}
+
+impl Registered for PbgdFree {
+    const CARD: Card = Card {
+        title: "PBGD-Free",
+        summary: "follows ∇_x f alone at a penalised y; wrong wherever the implicit term matters",
+        paper: "arXiv 2507.20400",
+        targets: &[HyperObjective::Penalised],
+        oracles: &[Oracle::UpperGradX, Oracle::UpperGradY, Oracle::LowerGradY],
+    };
+    fn small() -> Self {
+        Self { drops_implicit_term: true, max_lower_steps: 20, ..Self::default() }
     }
 }

@@ -8,10 +8,11 @@ use super::{
         Descent, GapGradient, PairState, ZStart, at_least_one, descend_lower, positive, report, step_x,
         step_y, tolerance,
     },
+    registry::{Card, Registered},
 };
 use crate::{
     error::{ConfigError, OracleResult},
-    oracles::Oracles,
+    oracles::{Oracle, Oracles},
     problem::Problem,
 };
 
@@ -127,5 +128,18 @@ impl<P: Problem> Solver<P> for PenalisedGradient {
         let by_y = step_y(oracles, y, &d_y, self.step_y);
         *step += 1;
         Ok(report(&[by_x, by_y, by_z], self.tol, &[("lambda", self.lambda)]))
+    }
+}
+
+impl Registered for PenalisedGradient {
+    const CARD: Card = Card {
+        title: "penalised-gradient template",
+        summary: "joint descent of f + λ(g − min g) in (x, y)",
+        paper: "slides on HJFBiO (arXiv 2407.17823), after BOME and V-PBGD",
+        targets: &[HyperObjective::Penalised],
+        oracles: &[Oracle::UpperGradX, Oracle::UpperGradY, Oracle::LowerGradX, Oracle::LowerGradY],
+    };
+    fn small() -> Self {
+        Self { step_x: 0.005, step_y: 0.005, step_z: 0.02, ..Self::default() }
     }
 }

@@ -7,10 +7,11 @@ use super::{
     penalty::{
         Batches, Descent, at_least_one, batch, descend, direction_x, positive, report, step_x, tolerance,
     },
+    registry::{Card, Registered},
 };
 use crate::{
     error::{ConfigError, OracleResult},
-    oracles::Oracles,
+    oracles::{Oracle, Oracles},
     problem::{Objective, Problem},
     vector::Vector,
 };
@@ -200,5 +201,18 @@ impl<P: Problem> Solver<P> for ProxF2ba {
         follow(y, &w_y, self.beta);
         follow(z, &w_z, self.beta);
         Ok(report(&[by_x, by_y, by_z], self.tol, &[("lambda", self.sigma.recip())]))
+    }
+}
+
+impl Registered for ProxF2ba {
+    const CARD: Card = Card {
+        title: "Prox-F2BA",
+        summary: "F2BA with proximal lower loops, for constraints on both variables",
+        paper: "arXiv 2309.01753",
+        targets: &[HyperObjective::Penalised],
+        oracles: &[Oracle::UpperGradX, Oracle::UpperGradY, Oracle::LowerGradX, Oracle::LowerGradY],
+    };
+    fn small() -> Self {
+        Self { step_x: 0.01, step_y: 0.02, step_z: 0.02, ..Self::default() }
     }
 }

@@ -8,10 +8,11 @@ use super::{
         Descent, GapGradient, at_least_one, descend_lower, fraction, not_negative, positive, report, step_x,
         step_y, tolerance,
     },
+    registry::{Card, Registered},
 };
 use crate::{
     error::{ConfigError, OracleResult},
-    oracles::Oracles,
+    oracles::{Oracle, Oracles},
     problem::{Objective, Problem, Sample},
     vector::Vector,
 };
@@ -192,5 +193,24 @@ impl<P: Problem> Solver<P> for SlmReconstructed {
         follow(&mut centre.0, x, self.smoothing);
         follow(&mut centre.1, y, self.smoothing);
         Ok(report(&[by_x, by_y, by_z], self.tol, &[("lambda", *lambda), ("gap", gap)]))
+    }
+}
+
+impl Registered for SlmReconstructed {
+    const CARD: Card = Card {
+        title: "SLM (reconstructed)",
+        summary: "smoothed Lagrangian of g − min g ≤ slack; not the published update",
+        paper: "after S. Lu, NeurIPS 2023",
+        targets: &[HyperObjective::Penalised],
+        oracles: &[
+            Oracle::UpperGradX,
+            Oracle::UpperGradY,
+            Oracle::LowerValue,
+            Oracle::LowerGradX,
+            Oracle::LowerGradY,
+        ],
+    };
+    fn small() -> Self {
+        Self { step_z: 0.02, ..Self::default() }
     }
 }

@@ -8,10 +8,11 @@ use super::{
         Descent, GapGradient, LambdaSchedule, PairState, Variant, ZStart, at_least_one, descend_lower,
         positive, report, step_x, step_y, tolerance,
     },
+    registry::{Card, Registered},
 };
 use crate::{
     error::{ConfigError, OracleResult},
-    oracles::Oracles,
+    oracles::{Oracle, Oracles},
     problem::Problem,
 };
 
@@ -170,5 +171,18 @@ impl<P: Problem> Solver<P> for VPbgd {
         let by_y = step_y(oracles, y, &d_y, scale * self.step_y);
         *step += 1;
         Ok(report(&[by_x, by_y, by_z], self.tol, &[("lambda", lambda)]))
+    }
+}
+
+impl Registered for VPbgd {
+    const CARD: Card = Card {
+        title: "V-PBGD",
+        summary: "joint descent of f + λ(g − min g), λ constant or rising",
+        paper: "arXiv 2302.05185",
+        targets: &[HyperObjective::Penalised],
+        oracles: &[Oracle::UpperGradX, Oracle::UpperGradY, Oracle::LowerGradX, Oracle::LowerGradY],
+    };
+    fn small() -> Self {
+        Self { step_x: 0.005, step_y: 0.005, step_z: 0.02, ..Self::default() }
     }
 }
