@@ -208,6 +208,6 @@ impl Registered for F2ba {
         oracles: &[Oracle::UpperGradX, Oracle::UpperGradY, Oracle::LowerGradX, Oracle::LowerGradY],
     };
     fn small() -> Self {
-        Self { step_x: 0.01, step_y: 0.02, step_z: 0.02, ..Self::default() }
+        Self { step_x: 0.01, step_y: 0.02, step_z: 0.02, batch: Some(2), batch_x: Some(3), ..Self::default() }
     }
 }

@@ -188,6 +188,12 @@ impl Registered for F2sa {
         oracles: &[Oracle::UpperGradX, Oracle::UpperGradY, Oracle::LowerGradX, Oracle::LowerGradY],
     };
     fn small() -> Self {
-        Self { step_x: 0.01.into(), step_y: 0.01.into(), step_z: 0.01.into(), ..Self::default() }
+        Self {
+            step_x: 0.01.into(),
+            step_y: 0.01.into(),
+            step_z: 0.01.into(),
+            batch: Some(2),
+            ..Self::default()
+        }
     }
 }

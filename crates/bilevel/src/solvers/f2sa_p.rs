@@ -272,7 +272,7 @@ impl Registered for F2saP {
         oracles: &[Oracle::UpperGradX, Oracle::UpperGradY, Oracle::LowerGradX, Oracle::LowerGradY],
     };
     fn small() -> Self {
-        Self { step_x: 0.01, step_y: 0.02, ..Self::default() }
+        Self { step_x: 0.01, step_y: 0.02, batch: Some(2), ..Self::default() }
     }
 }
 
