@@ -12,6 +12,7 @@ pub mod error;
 pub mod hyper_hessian;
 pub mod hypergradient;
 pub mod linear;
+pub mod lower_level;
 pub mod names;
 pub mod objective;
 pub mod oracles;

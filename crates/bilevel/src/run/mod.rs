@@ -29,9 +29,11 @@ pub use status::Status;
 pub use trace::Trace;
 
 use crate::{
+    certificate::Finding,
     error::{CheckpointError, ConfigError, OracleError},
+    lower_level::LowerLevelCheck,
     oracles::{OracleCounts, Oracles},
-    problem::Problem,
+    problem::{Problem, SecondOrder},
     solvers::{Solver, State, StepInfo},
     vector::Vector,
 };
@@ -70,6 +72,17 @@ pub type CheckpointOf<P, S> = Checkpoint<<P as Problem>::X, <P as Problem>::Y, <
 /// Report of a solver on a problem.
 pub type ReportOf<P, S> = Report<<P as Problem>::X, <P as Problem>::Y, <S as Solver<P>>::State>;
 
+/// A look at the lower level: whether the present (x, y) belongs to a problem that has an answer.
+type Judge<'a, P> =
+    Box<dyn Fn(&P, &<P as Problem>::X, &<P as Problem>::Y) -> Result<Option<Finding>, OracleError> + 'a>;
+
+/// The check of [`Run::certify`], and its bound on the problem folded into a closure.
+struct Certify<'a, P: Problem> {
+    check: &'a LowerLevelCheck,
+    judge: Judge<'a, P>,
+    every: u64,
+}
+
 /// One run of a solver on a problem, about to start.
 pub struct Run<'a, P: Problem, S: Solver<P>> {
     problem: &'a P,
@@ -78,6 +91,7 @@ pub struct Run<'a, P: Problem, S: Solver<P>> {
     budget: Budget,
     observers: Vec<Box<dyn Observer<P> + 'a>>,
     checkpoint: Option<(PathBuf, u64)>,
+    certify: Option<Certify<'a, P>>,
 }
 
 impl<P: Problem, S: Solver<P>> std::fmt::Debug for Run<'_, P, S> {
@@ -88,6 +102,7 @@ impl<P: Problem, S: Solver<P>> std::fmt::Debug for Run<'_, P, S> {
             .field("budget", &self.budget)
             .field("observers", &self.observers.len())
             .field("checkpoint", &self.checkpoint)
+            .field("certify", &self.certify.as_ref().map(|certify| certify.every))
             .finish_non_exhaustive()
     }
 }
@@ -96,7 +111,7 @@ impl<'a, P: Problem, S: Solver<P>> Run<'a, P, S> {
     /// A run without limit, observers or checkpoints: it ends when the solver says so.
     pub fn new(problem: &'a P, solver: &'a S) -> Self {
         let (budget, observers) = (Budget::default(), Vec::new());
-        Self { problem, solver, name: "unnamed".into(), budget, observers, checkpoint: None }
+        Self { problem, solver, name: "unnamed".into(), budget, observers, checkpoint: None, certify: None }
     }
     /// Names the problem. Checkpoints bear the name, and those of another name are refused.
     #[must_use]
@@ -120,6 +135,22 @@ impl<'a, P: Problem, S: Solver<P>> Run<'a, P, S> {
     #[must_use]
     pub fn checkpoint(mut self, path: impl Into<PathBuf>, every: u64) -> Self {
         self.checkpoint = Some((path.into(), every));
+        self
+    }
+
+    /// Looks at the lower level after every so many steps and at the end. Where it falls without bound the run ends as
+    /// [`Status::Flagged`] with [`Finding::LowerLevelUnbounded`], whatever the solver or the budget said: S(x) is empty, and no
+    /// gradient of F means anything. The oracle calls of the check are not counted, and the clock stands still.
+    #[must_use]
+    pub fn certify(mut self, check: &'a LowerLevelCheck, every: u64) -> Self
+    where
+        P::Lower: SecondOrder<P::X, P::Y>,
+    {
+        let judge = |problem: &P, x: &P::X, y: &P::Y| {
+            let found = check.run(&Oracles::new(problem), x, y)?;
+            Ok(if found.is_unbounded() { found.finding } else { None })
+        };
+        self.certify = Some(Certify { check, judge: Box::new(judge), every });
         self
     }
 
@@ -198,6 +229,11 @@ impl<'a, P: Problem, S: Solver<P>> Run<'a, P, S> {
             let remedy = "write a checkpoint every 1 or more steps";
             ConfigError::require(every > 0, "checkpoint_every", every, remedy)?;
         }
+        if let Some(certify) = &self.certify {
+            let remedy = "look at the lower level every 1 or more steps";
+            ConfigError::require(certify.every > 0, "certify_every", certify.every, remedy)?;
+            certify.check.validate()?;
+        }
         Ok(())
     }
 
@@ -223,7 +259,8 @@ impl<'a, P: Problem, S: Solver<P>> Run<'a, P, S> {
 
     fn drive(mut self, oracles: &Oracles<P>, mut at: CheckpointOf<P, S>) -> Result<ReportOf<P, S>, RunError> {
         let mut stopped = None;
-        let status = loop {
+        let mut judged_at = None;
+        let mut status = loop {
             if let Some(end) = at.end.clone().or_else(|| stopped.take()) {
                 break end;
             }
@@ -260,6 +297,13 @@ impl<'a, P: Problem, S: Solver<P>> Run<'a, P, S> {
             at.counts = oracles.counts();
             at.wall += spent;
             at.end.clone_from(&info.end);
+            if let Some(certify) = &self.certify
+                && at.end.is_none()
+                && at.step.is_multiple_of(certify.every)
+            {
+                at.end = self.judge(&at)?;
+                judged_at = Some(at.step);
+            }
             stopped = self.show(&at, &info)?;
             at.last = Some(info);
             if let Some((path, every)) = &self.checkpoint
@@ -268,6 +312,12 @@ impl<'a, P: Problem, S: Solver<P>> Run<'a, P, S> {
                 at.write(path)?;
             }
         };
+        if judged_at != Some(at.step)
+            && !matches!(status, Status::Flagged { .. })
+            && let Some(flag) = self.judge(&at)?
+        {
+            status = flag;
+        }
         if let Some((path, _)) = &self.checkpoint {
             at.write(path)?;
         }
@@ -284,6 +334,16 @@ impl<'a, P: Problem, S: Solver<P>> Run<'a, P, S> {
             wall: at.wall,
             checkpoint: Some(at),
         })
+    }
+
+    /// The end that the lower level asks for at the present iterate.
+    fn judge(&self, at: &CheckpointOf<P, S>) -> Result<Option<Status>, RunError> {
+        let Some(certify) = &self.certify else { return Ok(None) };
+        let (x, y) = at.state.iterate();
+        match (certify.judge)(self.problem, x, y) {
+            Ok(finding) => Ok(finding.map(|finding| Status::Flagged { finding })),
+            Err(source) => Err(RunError::Oracle { step: at.step, counts: Box::new(at.counts), source }),
+        }
     }
 
     /// Lets every observer see the step; the first one that wants to stop gives the reason.

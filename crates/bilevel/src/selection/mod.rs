@@ -8,5 +8,6 @@ pub mod explore;
 pub mod geometry;
 pub mod land;
 pub mod level;
+pub mod recession;
 pub mod refine;
 pub mod tangent;

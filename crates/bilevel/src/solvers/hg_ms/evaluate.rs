@@ -12,7 +12,8 @@ use crate::{
         branches::{Branch, is_same_gradient, is_same_point, is_same_value, missing_mass},
         geometry::Geometry,
         land::{Curvature, Landing, LandingEnd},
-        level::{At, Level, trial_value},
+        level::{At, Level},
+        recession::recession,
         refine::{Refine, RefineEnd, landing_distance},
     },
     vector::Vector,
@@ -190,24 +191,8 @@ impl HgMs {
         }
         let size = landing.gradient.norm();
         let geometry = Geometry::new(at, y, size, landing.curvature.clone(), &self.rank)?;
-        // far probe: along −P∇_y g a quadratic g falls for ever
-        let slope_vector = geometry.project(at, y, &landing.gradient)?.scaled(-1.0);
-        let slope = slope_vector.norm();
-        let flat =
-            at.hessian_product(y, &slope_vector)?.norm() <= 1e2 * self.rank.tol * geometry.norm * slope;
-        if slope >= 0.5 * size && flat {
-            let here = at.value(y)?;
-            let mut falls = true;
-            for j in 0..=4 {
-                let radius = (1.0 + y.norm()) * 10f64.powi(j);
-                let there = trial_value(at.value(&y.plus(radius / slope, &slope_vector)))?;
-                // a value that overflows downwards is not finite either; only a real decrease counts
-                falls &= there <= here - 0.5 * radius * slope;
-            }
-            if falls {
-                let direction = slope_vector.scaled(slope.recip()).coordinates();
-                return Ok(Some(Finding::LowerLevelUnbounded { direction, slope }));
-            }
+        if let Some(finding) = recession(at, landing, &geometry, &self.rank)? {
+            return Ok(Some(finding));
         }
         let distance = landing_distance(&landing.gradient, &geometry);
         let is_close = distance <= self.land_dist * (1.0 + y.norm());
