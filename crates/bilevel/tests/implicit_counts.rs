@@ -1,17 +1,20 @@
 //! Oracle calls of the implicit methods per step, as their documentation says; settings out of range; batches; resuming.
 
+use std::ops::ControlFlow;
+
 use bilevel::{
-    Budget, Checkpoint, Objective, OracleCounts, OracleResult, Problem, Run, Sample, SecondOrder, Solver,
-    Tally,
+    Budget, Checkpoint, Event, Objective, OracleCounts, OracleResult, Problem, Run, Sample, SecondOrder,
+    Solver, Tally,
     problems::{self, Parameters, Zoo},
     solvers::{
         adapag::{Adapag, Estimator},
         ba::{Ba, Growth, Inverse},
         galet::Galet,
-        hjfbio::{FirstV, Hjfbio},
+        hjfbio::{FirstV, Hjfbio, Projections},
         implicit::{Direction, MirrorMap, VStart},
         lancbio::{Lancbio, SubspaceSolve},
         mgbio::{Mgbio, Momentum},
+        penalty::Variant,
         residual_corrected::ResidualCorrected,
         soba::Soba,
         subbio::Subbio,
@@ -172,6 +175,8 @@ struct Sum {
     lower: Level,
     /// x is at least this.
     floor: Option<f64>,
+    /// Both coordinates of y are at most this.
+    ceiling: Option<f64>,
 }
 #[derive(Clone, Copy)]
 enum Level {
@@ -247,13 +252,18 @@ impl Problem for Sum {
     fn is_x_constrained(&self) -> bool {
         self.floor.is_some()
     }
+    fn prox_y(&self, y: &mut V, _step: f64) {
+        for y in y {
+            *y = y.min(self.ceiling.unwrap_or(f64::INFINITY));
+        }
+    }
 }
 
 /// y*(x) = (x, −x): F = ½(x − 1)² + ½x² + ½x² + constant, minimised at x = 1/3.
 const SUM_MINIMISER: f64 = 1.0 / 3.0;
 
 fn sum() -> Sum {
-    Sum { upper: Level::Upper, lower: Level::Lower, floor: None }
+    Sum { upper: Level::Upper, lower: Level::Lower, floor: None, ceiling: None }
 }
 
 /// Ends near the minimiser with batches of 2, touches two samples a call, and resumes to the same state.
@@ -358,17 +368,61 @@ fn check_constrained<S: Solver<Sum>>(solver: &S) {
     assert!(report.last.unwrap().stationarity < 1e-9, "{}", S::NAME);
 }
 
+fn check_lower_constraint<S: Solver<Sum>>(solver: &S) {
+    let problem = Sum { ceiling: Some(0.1), ..sum() };
+    let mut largest = f64::NEG_INFINITY;
+    let observer = |event: &Event<Sum>| {
+        largest = event.y.iter().copied().fold(largest, f64::max);
+        ControlFlow::Continue(())
+    };
+    let report = Run::new(&problem, solver).budget(steps(200)).observe(observer).start(0).unwrap();
+    // the lower solution of x > 0.1 lies beyond the ceiling
+    assert!(report.x[0] > 0.1, "{}", S::NAME);
+    assert_eq!(largest, 0.1, "{}", S::NAME);
+}
+
 #[test]
-fn a_constraint_of_x_is_kept_by_its_prox() {
-    check_constrained(&Ba::default());
-    check_constrained(&Galet { step_v: 0.2, v_start: VStart::Warm, ..Galet::default() });
-    check_constrained(&Mgbio::default());
-    check_constrained(&Adapag::default());
-    check_constrained(&Hjfbio::default());
-    check_constrained(&ResidualCorrected { step_v: 0.2, step_residual: 0.0, ..ResidualCorrected::default() });
-    check_constrained(&Lancbio { subspace: 1, growth: 1.0, ..Lancbio::default() });
-    check_constrained(&Subbio { step_v: 0.2, ..Subbio::default() });
-    check_constrained(&Soba { decay: 0.0, ..Soba::default() });
+fn constraints_of_x_and_y_are_kept_by_their_prox() {
+    fn check<S: Solver<Sum>>(solver: &S) {
+        check_constrained(solver);
+        check_lower_constraint(solver);
+    }
+    check(&Ba::default());
+    check(&Galet { step_v: 0.2, v_start: VStart::Warm, ..Galet::default() });
+    check(&Mgbio::default());
+    check(&Adapag::default());
+    check(&Hjfbio::default());
+    check(&ResidualCorrected { step_v: 0.2, step_residual: 0.0, ..ResidualCorrected::default() });
+    check(&Lancbio { subspace: 1, growth: 1.0, ..Lancbio::default() });
+    check(&Subbio { step_v: 0.2, ..Subbio::default() });
+    check(&Soba { decay: 0.0, ..Soba::default() });
+}
+
+/// The differing texts of HJFBiO differ in the first v, the ball and the radius of the differences.
+#[test]
+fn variants_of_hjfbio_set_what_is_not_given() {
+    let first_v = |solver: &Hjfbio| {
+        let report = Run::new(&tiny(), solver).budget(steps(0)).start(3).unwrap();
+        report.checkpoint.unwrap().state.v
+    };
+    let of = |variant| Hjfbio { variant, ..Hjfbio::default() };
+    assert_eq!(first_v(&of(Variant::Library)), [0.0; 3]);
+    assert_eq!(first_v(&of(Variant::AsPublished)), [0.0; 3]);
+    let released = first_v(&of(Variant::AsReleased));
+    assert!(released.iter().all(|v| (0.0..1.0).contains(v)) && released[0] != released[1], "{released:?}");
+    assert_eq!(of(Variant::AsPublished).projections(), Projections::Published);
+    assert_eq!(of(Variant::AsReleased).projections(), Projections::None);
+    // what is given stands
+    let given = Hjfbio {
+        first_v: Some(FirstV::Zero),
+        projections: Some(Projections::Published),
+        ..of(Variant::AsReleased)
+    };
+    assert_eq!((first_v(&given), given.projections()), (vec![0.0; 3], Projections::Published));
+    // on a quadratic g the radius is seen in the rounding alone
+    let after = |variant| Run::new(&tiny(), &of(variant)).budget(steps(50)).start(3).unwrap().x;
+    let (library, published) = (after(Variant::Library), after(Variant::AsPublished));
+    assert!(library != published && library.iter().zip(&published).all(|(a, b)| (a - b).abs() < 1e-9));
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use bilevel::{
     Budget, Run, Solver, Status,
     linear::{AnyLinear, lsmr::Lsmr},
-    problems::{self, Zoo},
+    problems::{self, Parameters, Zoo},
     solvers::{
         adapag::Adapag,
         ba::{Ba, Growth},
@@ -80,7 +80,7 @@ fn mgbio_ends_in_the_printed_range_unless_the_clip_cuts_the_spectrum() {
     let mgbio = Mgbio { step_x: STEP_X, step_y: 0.1, mu: 0.1, smoothness: 2.0, ..Mgbio::default() };
     assert_selects(&mgbio);
     // λ⁺_min(Q) of every instance of this generator is at least 0.1
-    let cut = end(&game(), &Mgbio { mu: 0.2, ..mgbio.clone() }, 20_000);
+    let cut = end(&game(), &Mgbio { mu: 0.2, ..mgbio.clone() }, 5_000);
     assert!(cut.selected > 0.05, "{cut:?}");
     let non_zero = assert_selects(&Mgbio { mu: 1e-3, clip: Clip::NonZero, ..mgbio });
     // H⁺ leaves no kernel part in v
@@ -155,4 +155,20 @@ fn on_v3_a_ball_does_no_harm_unless_it_is_smaller_than_v() {
     assert!((free.selected / free.optimistic - 1.0).abs() < 1e-6, "{free:?}");
     let small = end(&zoo, &Hjfbio { v_radius: 0.8 * free.v, ..hjfbio }, 20_000);
     assert!(small.selected > 0.02, "{small:?} {free:?}");
+}
+
+/// On V1 f is constant on S(x) and the two targets are one, whatever the method. A step of 0.1 in x along curvatures of at
+/// least 0.08 leaves (1 − 0.008)^3500 of the start, 1e-12.
+#[test]
+fn on_v1_every_method_has_one_target() {
+    fn check<S: Solver<Zoo>>(zoo: &Zoo, solver: &S) {
+        let end = end(zoo, solver, 3_500);
+        assert!(end.selected <= 1e-10 && end.optimistic <= 1e-10, "{}: {end:?}", S::NAME);
+    }
+    let zoo = problems::by_name("pl-game-v1", &Parameters::new()).unwrap();
+    check(&zoo, &Galet { v_start: VStart::Warm, ..Galet::default() });
+    check(&zoo, &Mgbio { mu: 0.1, smoothness: 2.0, ..Mgbio::default() });
+    check(&zoo, &Hjfbio { fd_radius: Some(1.0), ..Hjfbio::default() });
+    check(&zoo, &Soba { decay: 0.0, ..Soba::default() });
+    check(&zoo, &ResidualCorrected::default());
 }

@@ -40,7 +40,7 @@ pub enum Estimator {
 /// Everything at the old (x, y).
 ///
 /// ```text
-/// 1  v = S_[μ,L][H]⁻¹ ∇_y f,   w = ∇_x f − J v
+/// 1  v = S(H)⁻¹ ∇_y f, S clipping every eigenvalue to [μ, L];   w = ∇_x f − J v
 /// 2  a ← decay·a + (1 − decay)w∘w,  A = diag(√a + rho);   b ← decay·b + (1 − decay)|∇_y g|,  B = (b + rho)I
 /// 3  x̃ = argmin ⟨w, x'⟩ + φ(x') + |x' − x|²_A/2step_x,   ỹ = argmin ⟨∇_y g, y'⟩ + |y' − y|²_B/2step_y
 /// 4  x ← x + mix(x̃ − x),   y ← y + mix(ỹ − y)

@@ -320,7 +320,7 @@ where
         *step += 1;
         let mut extras = vec![("lower_gradient", by_y), ("v_norm", v.norm())];
         // the part of ∇_y f outside the range of H: 0 where selection does not matter
-        extras.extend(residual.map(|residual| ("rank_gap", residual)));
+        extras.extend(residual.map(|residual| ("outside_range", residual)));
         Ok(report(&[by_x, by_y], self.tol, &extras))
     }
 }

@@ -30,7 +30,7 @@ pub enum Momentum {
     Storm,
 }
 
-/// Implicit steps with S_[μ,L][H]⁻¹ in place of H⁻¹, x and y moved together.
+/// Implicit steps with the inverse of the clipped H in place of H⁻¹, x and y moved together.
 ///
 /// # Problem
 ///
@@ -42,7 +42,7 @@ pub enum Momentum {
 /// Everything at the old (x, y).
 ///
 /// ```text
-/// 1  v = S_[μ,L][H]⁻¹ ∇_y f,   w = ∇_x f − J v
+/// 1  v = S(H)⁻¹ ∇_y f, S clipping every eigenvalue to [μ, L];   w = ∇_x f − J v
 /// 2  x̃ = argmin_X ⟨w, x'⟩ + |x' − x|²/2step_x,   x ← x + mix(x̃ − x)
 /// 3  ỹ = prox(y − step_y ∇_y g),   y ← y + mix(ỹ − y)
 /// moving-average:  each of ∇_x f, ∇_y f, ∇_y g, J, H ← (1 − β)old + β new,  mix ← mix/(offset + t)^(1/2),  β = averaging·mix

@@ -9,7 +9,7 @@
 //! V3: W = ρΠ_Q, P ← P + shift·I, R^j ← R^jΠ_Q   as V2, but f is constant on S(x)
 //! ```
 //!
-//! Domain: all x. Closed forms for every target are in [`ClosedForm`](super::ClosedForm). V2-tiny has d = 3 and no random
+//! Domain: all x. Closed forms for every target are in [`ClosedForm`]. V2-tiny has d = 3 and no random
 //! numbers. The game is that of F. Huang, *Optimal Hessian/Jacobian-Free Nonconvex-PL Bilevel Optimization*
 //! (arXiv 2407.17823); the variants are this project's, since a ranking on the literal game ranks nothing.
 

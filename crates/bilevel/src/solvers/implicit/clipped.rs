@@ -1,4 +1,4 @@
-//! S_[μ,L][H]⁻¹: the inverse of a lower Hessian whose eigenvalues are clipped.
+//! S(H)⁻¹: the inverse of a lower Hessian whose eigenvalues are clipped.
 
 use nalgebra::DMatrix;
 use serde::{Deserialize, Serialize};
@@ -47,7 +47,7 @@ impl ClippedInverse {
             "give a number from 0 to below 1, for instance 1e-8",
         )
     }
-    /// S_[μ,L][H]⁻¹ b.
+    /// S(H)⁻¹ b, with S the clip of the spectrum.
     pub fn apply<Y: Vector>(&self, spectrum: &Spectrum, b: &Y) -> Y {
         let zero = self.rank_tol * spectrum.norm();
         spectrum.function(

@@ -90,7 +90,7 @@ impl<X: Vector, Y: Vector> Derivatives<X, Y> {
         self.cross.iter_mut().for_each(|column| column.scale(a));
     }
 
-    /// (∇_x f − ∇²_xy g · v, v) with v = S_[μ,L][H]⁻¹∇_y f.
+    /// (∇_x f − ∇²_xy g · v, v) with v = S(H)⁻¹∇_y f, S the clip.
     pub(in crate::solvers) fn direction(
         &self,
         inverse: &ClippedInverse,
