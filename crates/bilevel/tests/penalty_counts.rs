@@ -350,7 +350,7 @@ fn settings_out_of_range_name_the_field() {
     let alternating =
         [&positive(&["lambda", "step_y", "lower_tol"])[..], &[("max_lower_steps", json!(0))]].concat();
     assert_refused::<AltPbgd>(&common(&[&alternating[..], &positive(&["step_z"])].concat()));
-    assert_refused::<PbgdFree>(&common(&alternating));
+    assert_refused::<PbgdFree>(&[&alternating[..], &positive(&["step_x"])].concat());
     assert_refused::<GradientNormBarrier>(&common(&positive(&["decrease", "step_y", "floor"])));
 }
 

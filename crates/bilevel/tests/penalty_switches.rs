@@ -16,6 +16,26 @@ fn zoo(name: &str) -> Zoo {
     problems::by_name(name, &Parameters::new()).unwrap()
 }
 
+const METHODS: [&str; 17] = [
+    "acc-f2ba",
+    "af2ba",
+    "alt-pbgd",
+    "bome",
+    "f2ba",
+    "f2ba-plus",
+    "f2sa",
+    "f2sa-p",
+    "g-pbgd",
+    "gradient-norm-barrier",
+    "high-order-f2ba",
+    "meha",
+    "pbgd-free",
+    "penalised-gradient",
+    "prox-f2ba",
+    "slm-reconstructed",
+    "v-pbgd",
+];
+
 /// The iterates of the first steps, the start included.
 fn trajectory<S: Solver<Zoo>>(problem: &Zoo, solver: &S, steps: usize) -> Vec<(Vec<f64>, Vec<f64>)> {
     let oracles = Oracles::new(problem);
@@ -153,32 +173,35 @@ fn released_bome_is_its_formulas() {
 #[test]
 fn constraints_on_both_variables_hold_after_every_step() {
     let problem = zoo("bome-minimax");
-    let methods = [
-        "acc-f2ba",
-        "af2ba",
-        "alt-pbgd",
-        "bome",
-        "f2ba",
-        "f2ba-plus",
-        "f2sa",
-        "f2sa-p",
-        "g-pbgd",
-        "gradient-norm-barrier",
-        "high-order-f2ba",
-        "meha",
-        "pbgd-free",
-        "penalised-gradient",
-        "prox-f2ba",
-        "slm-reconstructed",
-        "v-pbgd",
-    ];
     let is_inside = |v: &[f64]| v.iter().all(|v| v.abs() <= 10.0);
-    for name in methods {
+    for name in METHODS {
         let solver = registry::by_name(name).unwrap().small();
         for steps in [1, 5, 40, 600] {
             let report = Run::new(&problem, &solver).budget(Budget::steps(steps)).start(0).unwrap();
             assert_eq!(report.steps, steps, "{name}: {}", report.status);
             assert!(is_inside(&report.x) && is_inside(&report.y), "{name}: {:?} {:?}", report.x, report.y);
         }
+    }
+}
+
+/// On the literal PŁ game S(x) is empty at almost every x. z runs off there, and its residual is part of every measure of
+/// stationarity, so that no tolerance is ever met.
+#[test]
+fn an_empty_solution_set_is_never_called_converged() {
+    let size = [("d".to_owned(), 10.0), ("l".to_owned(), 8.0), ("n".to_owned(), 100.0)].into();
+    let problem = problems::by_name("pl-game-literal", &size).unwrap();
+    for name in METHODS {
+        let entry = registry::by_name(name).unwrap();
+        let mut settings = serde_json::to_value(entry.default_solver()).unwrap();
+        let settings = settings.as_object_mut().unwrap();
+        settings.remove("name");
+        if name == "pbgd-free" {
+            settings.insert("drops_implicit_term".into(), true.into());
+        } else {
+            settings.insert("tol".into(), 1e-7.into());
+        }
+        let solver = entry.build(settings).unwrap();
+        let report = Run::new(&problem, &solver).budget(Budget::steps(1_500)).start(0).unwrap();
+        assert_ne!(report.status.name(), "LocallyConverged", "{name}");
     }
 }

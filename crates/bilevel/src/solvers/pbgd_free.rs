@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     HyperObjective, Solver, State, StepInfo,
     alt_pbgd::descend_penalised,
-    penalty::{Descent, at_least_one, positive, report, step_x, tolerance},
+    penalty::{Descent, at_least_one, positive, report, step_x},
     registry::{Card, Registered},
 };
 use crate::{
@@ -37,7 +37,6 @@ use crate::{
 /// | `step_x`, `step_y` | – | 0.01 | released code |
 /// | `lower_tol` | – | 1e-4 | released code |
 /// | `max_lower_steps` | – | 1000 | released code: 100 to 1000 |
-/// | `tol` | – | none | ends the run at this joint prox-gradient norm of x and y |
 ///
 /// # Cost
 ///
@@ -54,7 +53,8 @@ use crate::{
 ///
 /// # Deviations
 ///
-/// None known.
+/// It never ends a run as converged: without a z it cannot tell a stationary point from a lower level without a minimum, nor what
+/// the dropped term is worth.
 ///
 /// # Source
 ///
@@ -74,8 +74,6 @@ pub struct PbgdFree {
     pub lower_tol: f64,
     /// Most steps of the lower loop.
     pub max_lower_steps: u64,
-    /// Ends the run at this norm.
-    pub tol: Option<f64>,
 }
 
 impl Default for PbgdFree {
@@ -87,7 +85,6 @@ impl Default for PbgdFree {
             step_y: 0.01,
             lower_tol: 1e-4,
             max_lower_steps: 1000,
-            tol: None,
         }
     }
 }
@@ -122,7 +119,6 @@ impl<P: Problem> Solver<P> for PbgdFree {
         positive("step_y", self.step_y)?;
         positive("lower_tol", self.lower_tol)?;
         at_least_one("max_lower_steps", self.max_lower_steps)?;
-        tolerance(self.tol)?;
         ConfigError::require(
             self.drops_implicit_term,
             "drops_implicit_term",
@@ -142,7 +138,7 @@ impl<P: Problem> Solver<P> for PbgdFree {
         let by_y = descend_penalised(oracles, x, y, self.lambda, rule)?;
         let d = oracles.upper.grad_x(x, y, Sample::Full)?;
         let by_x = step_x(oracles, x, &d, self.step_x);
-        Ok(report(&[by_x, by_y], self.tol, &[("lambda", self.lambda)]))
+        Ok(report(&[by_x, by_y], None, &[("lambda", self.lambda)]))
     }
 }
 
