@@ -62,7 +62,15 @@ impl PlGame {
         instance.validate()?;
         let mut refusal = String::new();
         for attempt in 0..ATTEMPTS {
-            let game = instance.draw(variant, &mut stream(instance.seed, PURPOSE + attempt));
+            let mut random = stream(instance.seed, PURPOSE + attempt);
+            let (p, q) = (instance.low_rank(&mut random), instance.low_rank(&mut random));
+            let smallest = smallest_nonzero(&q);
+            // the draws of R¹ and R² are the dear ones: a Q that cannot be used saves them
+            if variant != Variant::Literal && smallest < instance.mu {
+                refusal = format!("smallest non-zero eigenvalue of Q {smallest:.4}, below mu");
+                continue;
+            }
+            let game = instance.complete(variant, (p, q), &mut random);
             match game.flaw(variant, instance) {
                 None => return Ok(game),
                 Some(flaw) => refusal = flaw,
@@ -81,10 +89,6 @@ impl PlGame {
     fn flaw(&self, variant: Variant, instance: &Instance) -> Option<String> {
         if variant == Variant::Literal {
             return None;
-        }
-        let smallest = self.spectrum.first().copied().unwrap_or(0.0);
-        if smallest < instance.mu {
-            return Some(format!("smallest eigenvalue of Q {smallest:.4}, below mu"));
         }
         let spectrum = Spectrum::of_matrix(&self.p);
         let cut = RANK_TOLERANCE * spectrum.norm();
@@ -137,9 +141,14 @@ impl Instance {
         )
     }
 
-    fn draw(&self, variant: Variant, random: &mut Stream) -> PlGame {
+    /// Draws what is left after P and Q, and changes everything as the variant says.
+    fn complete(
+        &self,
+        variant: Variant,
+        (mut p, q): (DMatrix<f64>, DMatrix<f64>),
+        random: &mut Stream,
+    ) -> PlGame {
         let identity = || DMatrix::identity(self.d, self.d);
-        let (mut p, q) = (self.low_rank(random), self.low_rank(random));
         let (mut r1, mut r2) = (self.coupling(random), self.coupling(random));
         let mut vector = || DVector::from_fn(self.d, |_, _| random.normal());
         let (c, x0) = (vector(), vector().data.into());
@@ -196,6 +205,13 @@ fn normal_matrix(rows: usize, columns: usize, random: &mut Stream) -> DMatrix<f6
 fn second_moment(n: usize, columns: usize, random: &mut Stream) -> DMatrix<f64> {
     let z = normal_matrix(n, columns, random);
     z.transpose() * z / n as f64
+}
+
+/// The smallest eigenvalue of a positive semidefinite A that is not zero.
+fn smallest_nonzero(a: &DMatrix<f64>) -> f64 {
+    let spectrum = Spectrum::of_matrix(a);
+    let cut = RANK_TOLERANCE * spectrum.norm();
+    spectrum.values().iter().copied().find(|value| *value > cut).unwrap_or(0.0)
 }
 
 /// A A⁺.
