@@ -11,6 +11,8 @@ use std::{
 
 use tempfile::TempDir;
 
+mod kill;
+
 fn bilevel(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_bilevel")).args(arguments).output().unwrap()
 }
@@ -105,30 +107,25 @@ fn a_run_ends_with_weights_a_table_and_a_report() {
     }
 }
 
+#[cfg(unix)]
 #[test]
 fn a_run_killed_at_any_moment_and_resumed_gives_the_bytes_of_one_never_stopped() {
     let job = Job::new();
     let run = |out: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bilevel"));
         command.args(["reweight", &job.path("recipe.toml"), "--quiet", "--out", out]);
-        command.stdout(Stdio::null()).stderr(Stdio::null());
         command
     };
     let straight = job.path("straight");
     let clock = std::time::Instant::now();
-    assert!(run(&straight).status().unwrap().success());
+    assert!(run(&straight).stdout(Stdio::null()).status().unwrap().success());
     let whole = clock.elapsed();
     // Moments spread over the run; how far it has come at each is up to the machine.
-    for share in [0.2, 0.6] {
+    for share in [0.0, 0.2, 0.6] {
         let cut = job.path(&format!("cut-{share}"));
-        let mut child = run(&cut).spawn().unwrap();
-        std::thread::sleep(whole.mul_f64(share));
-        // On Unix this is SIGKILL: nothing can be tidied up.
-        child.kill().unwrap();
-        child.wait().unwrap();
-        if !Path::new(&cut).join("recipe.toml").exists() {
-            continue;
-        }
+        let folder = Path::new(&cut);
+        kill::while_it_runs(|| run(&cut), folder, &folder.join("recipe.toml"), whole.mul_f64(share));
+        assert!(!folder.join("weights.json").exists(), "the run was killed after its end");
         let resumed = bilevel(&["resume", &cut, "--quiet"]);
         assert!(resumed.status.success(), "{}", error_of(&resumed));
         for file in ["weights.json", "trace.jsonl"] {
@@ -229,6 +226,94 @@ fn a_truncated_checkpoint_is_told() {
     let resumed = bilevel(&["resume", &out]);
     assert_eq!(resumed.status.code(), Some(1));
     contains_all(&error_of(&resumed), &[&file.file_name().unwrap().to_string_lossy(), "damaged"]);
+}
+
+#[test]
+fn a_foreign_checkpoint_is_told() {
+    let job = Job::new();
+    let (out, other) = (job.path("out"), job.path("other"));
+    let run = |out: &str| bilevel(&["reweight", &job.path("recipe.toml"), "--out", out]);
+    assert!(run(&out).status.success());
+    // Another recipe over the same data, with the same methods and seeds.
+    job.recipe("", "grid_step = 0.2");
+    assert!(run(&other).status.success());
+    let name = "uniform-1.done.safetensors";
+    let of = |folder: &str| Path::new(folder).join("checkpoints").join(name);
+    fs::copy(of(&other), of(&out)).unwrap();
+    let resumed = bilevel(&["resume", &out]);
+    assert_eq!(resumed.status.code(), Some(1));
+    contains_all(
+        &error_of(&resumed),
+        &[name, "belongs to recipe and data", "not to recipe and data", "give the recipe it was made with"],
+    );
+}
+
+#[test]
+fn changed_data_make_checkpoints_foreign() {
+    let job = Job::new();
+    let out = job.path("out");
+    assert!(bilevel(&["reweight", &job.path("recipe.toml"), "--out", &out]).status.success());
+    let noise = fs::read_to_string(job.path("noise.jsonl")).unwrap();
+    job.write("noise.jsonl", noise.replacen("13", "14", 1));
+    let resumed = bilevel(&["resume", &out]);
+    assert_eq!(resumed.status.code(), Some(1));
+    contains_all(&error_of(&resumed), &["belongs to recipe and data"]);
+}
+
+#[test]
+fn a_source_of_one_example_is_warned_of() {
+    let job = Job::new();
+    job.write("noise.jsonl", "{\"prompt\": \"a\", \"response\": \"b\"}\n");
+    let output = bilevel(&["check", &job.path("recipe.toml")]);
+    assert!(output.status.success(), "{}", error_of(&output));
+    contains_all(
+        &String::from_utf8(output.stdout).unwrap(),
+        &["source noise", "one example", "every batch repeats it", "Give it more, or delete it"],
+    );
+}
+
+#[test]
+fn a_line_of_ten_megabytes_is_read_and_warned_of() {
+    let job = Job::new();
+    let long = format!(
+        "{{\"prompt\": \"a\", \"response\": \"b\"}}\n{{\"prompt\": \"a\", \"response\": \"{}\"}}\n",
+        "b".repeat(10 << 20)
+    );
+    job.write("noise.jsonl", long);
+    let output = bilevel(&["check", &job.path("recipe.toml")]);
+    assert!(output.status.success(), "{}", error_of(&output));
+    contains_all(
+        &String::from_utf8(output.stdout).unwrap(),
+        &["source noise", "noise.jsonl, line 2", "10485791 bytes", "split it", "were cut"],
+    );
+}
+
+/// A folder of the kernel's is read-only for everyone, the superuser included.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_read_only_folder_is_told() {
+    let job = Job::new();
+    let output = bilevel(&["reweight", &job.path("recipe.toml"), "--out", "/sys/kernel/bilevel-run"]);
+    assert_eq!(output.status.code(), Some(1));
+    contains_all(
+        &error_of(&output),
+        &["/sys/kernel/bilevel-run", "check that the folder exists, is writable and has room"],
+    );
+}
+
+/// Each file in turn goes to a device that is always full.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_told() {
+    for file in ["recipe.toml", "checkpoints/uniform-1.done.safetensors", "trace.jsonl", "weights.json"] {
+        let job = Job::new();
+        let folder = job.path("out");
+        fs::create_dir_all(Path::new(&folder).join("checkpoints")).unwrap();
+        let partial = Path::new(&folder).join(format!("{file}.partial"));
+        std::os::unix::fs::symlink("/dev/full", &partial).unwrap();
+        contains_all(&job.failure(1), &[file, "No space left", "is writable and has room"]);
+        assert!(!partial.exists(), "what cannot be finished takes no room");
+    }
 }
 
 #[test]

@@ -9,6 +9,8 @@ use std::{
 
 use tempfile::TempDir;
 
+mod kill;
+
 fn bilevel(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_bilevel")).args(arguments).output().unwrap()
 }
@@ -86,6 +88,7 @@ fn assert_same_files(one: &Path, other: &Path) {
     }
 }
 
+#[cfg(unix)]
 #[test]
 fn a_run_killed_at_any_moment_and_resumed_gives_the_bytes_of_one_never_stopped() {
     // T2 has no minimiser in x, so the run always spends its budget: long enough to be killed in the middle.
@@ -100,21 +103,15 @@ fn a_run_killed_at_any_moment_and_resumed_gives_the_bytes_of_one_never_stopped()
     assert_eq!(output.status.code(), Some(3), "{}", error_of(&output));
     let whole = clock.elapsed();
     // Moments spread over the run; how far it has come at each is up to the machine.
-    for (index, share) in [0.05, 0.3, 0.55, 0.8].into_iter().enumerate() {
+    for (index, share) in [0.0, 0.3, 0.55, 0.8].into_iter().enumerate() {
         let cut = keep.path().join(format!("cut-{index}"));
-        let mut child = Command::new(env!("CARGO_BIN_EXE_bilevel"))
-            .args(arguments(&cut))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        std::thread::sleep(whole.mul_f64(share));
-        // On Unix this is SIGKILL: nothing can be tidied up.
-        child.kill().unwrap();
-        child.wait().unwrap();
-        if !cut.join("recipe.toml").exists() {
-            continue;
-        }
+        let run = || {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_bilevel"));
+            command.args(arguments(&cut));
+            command
+        };
+        kill::while_it_runs(run, &cut, &cut.join("checkpoint.json"), whole.mul_f64(share));
+        assert!(!cut.join("result.json").exists(), "the run was killed after its end");
         let resumed = bilevel(&["resume", &cut.display().to_string(), "--quiet"]);
         assert_eq!(resumed.status.code(), Some(3), "{}", error_of(&resumed));
         assert_same_files(&cut, &straight);
@@ -263,6 +260,14 @@ fn a_result_folder_that_cannot_be_made_is_told() {
     contains_all(&text, &["result folder", "cannot be made", "--out"]);
 }
 
+/// A folder of the kernel's is read-only for everyone, the superuser included.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_read_only_folder_is_told() {
+    let text = failure(1, &["solve", "--problem", "r2", "--out", "/sys/kernel/bilevel-run"]);
+    contains_all(&text, &["result folder /sys/kernel/bilevel-run", "cannot be made", "--out"]);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_is_told() {
@@ -292,6 +297,35 @@ fn every_listed_problem_has_a_start_and_matching_sizes() {
     let lists: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(lists["problems"].as_array().unwrap().len() >= 18);
     assert_eq!(lists["solvers"][0]["name"], "hg-ms");
+}
+
+#[test]
+fn a_solver_of_the_registry_runs_is_checked_and_resumes() {
+    let keep = tempfile::tempdir().unwrap();
+    let text = "[problem]\nname = \"r2\"\n[solver]\nname = \"superquantile-gibbs\"\ntarget = \"optimistic\"\n\
+                chains = 100\nlevel = 0.1\nstep_x = 0.05\n[budget]\nsteps = 6\n";
+    let recipe = recipe_of(&keep, text);
+    assert!(bilevel(&["check", &recipe]).status.success());
+    let (whole, cut) = (keep.path().join("whole"), keep.path().join("cut"));
+    let solve = |out: &Path, steps: &str| {
+        let output = bilevel(&["solve", &recipe, "--steps", steps, "--out", &out.display().to_string()]);
+        assert_eq!(output.status.code(), Some(3), "{}", error_of(&output));
+    };
+    solve(&whole, "6");
+    solve(&cut, "2");
+    let resumed = bilevel(&["resume", &cut.display().to_string(), "--steps", "6"]);
+    assert_eq!(resumed.status.code(), Some(3), "{}", error_of(&resumed));
+    for file in ["trace.jsonl", "result.json", "checkpoint.json"] {
+        let read = |folder: &Path| fs::read_to_string(folder.join(file)).unwrap();
+        if file == "checkpoint.json" {
+            // It holds the time spent, too.
+            assert!(read(&whole).contains("\"superquantile-gibbs\""));
+        } else {
+            assert!(read(&whole) == read(&cut), "{file} differs");
+        }
+    }
+    let wrong = recipe_of(&keep, &text.replace("chains", "chain"));
+    contains_all(&failure(2, &["solve", &wrong]), &["solver.chain = 100", "did you mean `chains`?"]);
 }
 
 #[test]

@@ -31,9 +31,9 @@ fn failed(detail: impl std::fmt::Display, remedy: &str) -> ReweightError {
 
 impl Tokenizer {
     /// The tokenizer of a recipe; `texts` are read only to train a BPE.
-    pub fn new<'t>(
+    pub fn new<T: AsRef<str> + Send>(
         spec: &TokenizerSpec,
-        texts: impl Iterator<Item = &'t str> + Send,
+        texts: impl Iterator<Item = T> + Send,
     ) -> Result<Self, ReweightError> {
         match spec {
             TokenizerSpec::Bytes => Self::bytes(),
@@ -61,9 +61,9 @@ impl Tokenizer {
         Self::with_specials(byte_level(bpe), true)
     }
 
-    fn train<'t>(
+    fn train<T: AsRef<str> + Send>(
         vocabulary: usize,
-        texts: impl Iterator<Item = &'t str> + Send,
+        texts: impl Iterator<Item = T> + Send,
     ) -> Result<Self, ReweightError> {
         let mut inner = byte_level(BPE::default());
         let special = |s: &str| AddedToken::from(s, true);
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn bytes_are_tokens_and_the_written_tokenizer_agrees() {
-        let tokenizer = Tokenizer::new(&TokenizerSpec::Bytes, std::iter::empty()).unwrap();
+        let tokenizer = Tokenizer::new(&TokenizerSpec::Bytes, std::iter::empty::<&str>()).unwrap();
         let text = "3 × 4 = 12\n\tcafé 😀";
         let tokens = tokenizer.encode(text).unwrap();
         assert_eq!(tokens, text.bytes().map(u32::from).collect::<Vec<_>>());
@@ -174,8 +174,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tokenizer.json");
         std::fs::write(&path, "{}").unwrap();
-        let error =
-            Tokenizer::new(&TokenizerSpec::File { path }, std::iter::empty()).unwrap_err().to_string();
+        let error = Tokenizer::new(&TokenizerSpec::File { path }, std::iter::empty::<&str>())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("tokenizer.json") && error.contains("tokenizers library"), "{error}");
     }
 }

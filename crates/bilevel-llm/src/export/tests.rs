@@ -141,8 +141,8 @@ fn fields_that_are_not_named_are_seen_in_the_first_record_as_a_run_sees_them() {
     let spec = DataSpec { path: Paths::One(path.clone()), ..DataSpec::default() };
     let is_learned_of = |record: Value| {
         std::fs::write(&path, format!("{record}\n")).unwrap();
-        let read = crate::source::read(&spec, "data").unwrap();
-        (fields(&spec).unwrap(), read.records[0].iter().map(|piece| piece.text.clone()).collect::<Vec<_>>())
+        let records: Vec<_> = crate::source::Reader::new(&spec).collect::<Result<_, _>>().unwrap();
+        (fields(&spec).unwrap(), records[0].iter().map(|piece| piece.text.clone()).collect::<Vec<_>>())
     };
     for prompt in PROMPT_FIELDS {
         for response in RESPONSE_FIELDS {

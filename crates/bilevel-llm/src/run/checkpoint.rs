@@ -4,11 +4,10 @@ use std::{
     collections::HashMap,
     fmt::Write as _,
     fs,
-    io::Write as _,
     path::{Path, PathBuf},
 };
 
-use bilevel::CheckpointError;
+use bilevel::{CheckpointError, run::checkpoint::write_atomically};
 use safetensors::{Dtype, SafeTensors, View};
 use sha2::{Digest, Sha256};
 
@@ -69,17 +68,6 @@ fn digits(hash: Sha256) -> String {
     })
 }
 
-/// Writes a file whole or not at all.
-pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), std::io::Error> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".part");
-    let part = path.with_file_name(name);
-    let mut file = fs::File::create(&part)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(part, path)
-}
-
 impl Store {
     /// A store in a folder, made if need be.
     pub fn new(folder: PathBuf, identity: String) -> Result<Self, ReweightError> {
@@ -107,7 +95,7 @@ impl Store {
         ]);
         let bytes = safetensors::serialize(floats.iter().map(|(n, f)| (*n, f)), Some(meta))
             .map_err(|e| CheckpointError::Damaged { path: path.to_owned(), detail: e.to_string() })?;
-        write_atomic(path, &bytes)
+        write_atomically(path, &bytes)
             .map_err(|source| CheckpointError::Io { path: path.to_owned(), source }.into())
     }
 

@@ -14,6 +14,7 @@ use std::{
     time::Instant,
 };
 
+use bilevel::run::checkpoint::write_atomically;
 use serde::Serialize;
 
 use crate::{
@@ -21,14 +22,14 @@ use crate::{
     eval::{compare, spread},
     model::Decoder,
     progress::{Progress, ProgressEvent},
-    recipe::{Method, Recipe},
+    recipe::{DataSpec, Method, Recipe, SourceSpec},
     result::{MethodResult, ModelInfo, RunResult, SourceInfo, Timings, WeightBar},
-    source::{Dataset, Order, Records, fingerprints, overlap, read},
+    source::{Dataset, Order, Reader, Record, fingerprint},
     tokenizer::Tokenizer,
     train::{Buffers, Setting, StepBatch, weighted_gradient},
 };
 use chain::{Chain, ChainResult};
-use checkpoint::{Floats, Store, hex, write_atomic};
+use checkpoint::{Floats, Store, hex};
 
 /// Data that are read, a model that is shaped: everything before the first step.
 #[derive(Clone, Debug)]
@@ -62,32 +63,50 @@ pub fn prepare(recipe: &Recipe) -> Result<Prepared, ReweightError> {
     let mut specs: Vec<_> = recipe.sources.iter().collect();
     // ascending by name, so that the order in the recipe has no effect on any number
     specs.sort_by(|a, b| a.name.cmp(&b.name));
-    let records: Vec<Records> = specs.iter().map(|s| read(&s.data, &s.name)).collect::<Result<_, _>>()?;
-    let validation = read(&recipe.validation, "validation")?;
-    let test = read(&recipe.test, "test")?;
-    let texts = records.iter().flat_map(|r| r.records.iter().flatten().map(|p| p.text.as_str()));
-    let tokenizer = Tokenizer::new(&recipe.tokenizer, texts)?;
+    for data in specs.iter().map(|spec| &spec.data).chain([&recipe.validation, &recipe.test]) {
+        Reader::require_files(data)?;
+    }
+    let tokenizer = tokenizer(recipe, &specs)?;
     let sizes = recipe.model.sizes();
-    let tokenise = |name: &str, records: &Records| Dataset::new(name, records, &tokenizer, sizes.context);
+    let tokenise = |name: &str, data: &DataSpec, seen: &mut dyn FnMut([u8; 32])| {
+        let seen = |record: &Record| seen(fingerprint(record));
+        Dataset::read(name, Reader::new(data), &tokenizer, sizes.context, seen)
+    };
+    let (mut in_validation, mut in_test) = (HashSet::new(), HashSet::new());
+    let validation = tokenise("validation", &recipe.validation, &mut |print| {
+        in_validation.insert(print);
+    })?;
+    let mut shared = 0;
+    let test = tokenise("test", &recipe.test, &mut |print| {
+        shared += u64::from(in_validation.contains(&print));
+        in_test.insert(print);
+    })?;
     let mut warnings = Vec::new();
-    let in_validation: HashSet<_> = fingerprints(&validation.records).into_iter().collect();
-    let in_test: HashSet<_> = fingerprints(&test.records).into_iter().collect();
     let mut sources = Vec::new();
     let mut sets = Vec::new();
-    for (spec, records) in specs.iter().zip(&records) {
-        let set = tokenise(&spec.name, records)?;
+    for spec in specs {
+        let (mut overlap_with_validation, mut overlap_with_test) = (0, 0);
+        let set = tokenise(&spec.name, &spec.data, &mut |print| {
+            overlap_with_validation += u64::from(in_validation.contains(&print));
+            overlap_with_test += u64::from(in_test.contains(&print));
+        })?;
         let info = SourceInfo {
             name: spec.name.clone(),
             data: set.info.clone(),
-            overlap_with_validation: overlap(&records.records, &in_validation),
-            overlap_with_test: overlap(&records.records, &in_test),
+            overlap_with_validation,
+            overlap_with_test,
         };
         let n = info.data.examples;
         let name = &info.name;
         // one record of running text may make many windows
         if set.len() == 1 {
-            warnings.push(format!("source {name} has one example; every batch repeats it"));
+            warnings.push(format!("source {name} has one example; every batch repeats it. Give it more, or delete it from the recipe"));
         }
+        warnings.extend(
+            set.long
+                .iter()
+                .map(|long| format!("source {name}: {long}; if it is many records in one, split it")),
+        );
         for (count, other, what) in [
             (info.overlap_with_validation, "validation", "its weight will be too high"),
             (info.overlap_with_test, "test", "the test loss will be too low"),
@@ -107,7 +126,6 @@ pub fn prepare(recipe: &Recipe) -> Result<Prepared, ReweightError> {
         sources.push(info);
         sets.push(set);
     }
-    let shared = overlap(&test.records, &in_validation);
     if shared > 0 {
         warnings.push(format!(
             "{shared} test examples also stand in the validation set; the test loss will be too low"
@@ -119,11 +137,25 @@ pub fn prepare(recipe: &Recipe) -> Result<Prepared, ReweightError> {
             recipe.run.seeds.len()
         ));
     }
-    let validation = tokenise("validation", &validation)?;
-    let test = tokenise("test", &test)?;
     let decoder = Decoder::new(sizes, tokenizer.vocabulary());
     let setting = Setting { recipe: recipe.clone(), decoder, sources: sets, validation, test };
     Ok(Prepared { setting, tokenizer, sources, warnings })
+}
+
+/// The tokenizer; only training one reads the sources, once more than everything else does.
+fn tokenizer(recipe: &Recipe, sources: &[&SourceSpec]) -> Result<Tokenizer, ReweightError> {
+    let mut refused = None;
+    let mut records = sources.iter().flat_map(|source| Reader::new(&source.data));
+    let texts = std::iter::from_fn(|| match records.next()? {
+        Ok(record) => Some(record),
+        Err(error) => {
+            refused = Some(error);
+            None
+        }
+    });
+    let tokenizer = Tokenizer::new(&recipe.tokenizer, texts.flatten().map(|piece| piece.text));
+    // What the tokenizer says of texts that end too early is of no use.
+    refused.map_or(tokenizer, |error| Err(error.into()))
 }
 
 fn threads(recipe: &Recipe) -> usize {
@@ -252,7 +284,7 @@ pub fn resume(
 }
 
 fn save(path: &Path, bytes: &[u8]) -> Result<(), ReweightError> {
-    write_atomic(path, bytes).map_err(|e| ReweightError::io(path, e))
+    write_atomically(path, bytes).map_err(|e| ReweightError::io(path, e))
 }
 
 type ChainEnd = (ChainResult, Vec<f32>);

@@ -1,7 +1,25 @@
-use std::{io::Write, path::PathBuf};
+use std::{fs::File, io::Write, path::PathBuf};
 
 use super::*;
-use crate::recipe::{Paths, TokenizerSpec};
+use crate::{
+    error::DataError,
+    recipe::{DataSpec, Paths, TokenizerSpec},
+    tokenizer::Tokenizer,
+};
+
+/// Every record of a data set, which must have one.
+fn read(spec: &DataSpec) -> Result<Vec<Record>, DataError> {
+    let mut reader = Reader::new(spec);
+    let records = (&mut reader).collect::<Result<Vec<_>, _>>()?;
+    reader.finish("a").map(|summary| {
+        assert_eq!(summary.records, records.len() as u64);
+        records
+    })
+}
+
+fn tokenised(spec: &DataSpec, context: usize) -> Dataset {
+    Dataset::read("a", Reader::new(spec), &bytes(), context, |_| ()).unwrap()
+}
 
 fn file(name: &str, bytes: &[u8]) -> (tempfile::TempDir, DataSpec) {
     let folder = tempfile::tempdir().unwrap();
@@ -12,8 +30,7 @@ fn file(name: &str, bytes: &[u8]) -> (tempfile::TempDir, DataSpec) {
 
 fn texts(name: &str, content: &str) -> Vec<Vec<(String, bool)>> {
     let (_folder, spec) = file(name, content.as_bytes());
-    let records = read(&spec, "a").unwrap().records;
-    records.iter().map(|r| r.iter().map(|p| (p.text.clone(), p.is_learned)).collect()).collect()
+    read(&spec).unwrap().iter().map(|r| r.iter().map(|p| (p.text.clone(), p.is_learned)).collect()).collect()
 }
 
 fn counted(n: usize) -> String {
@@ -22,11 +39,11 @@ fn counted(n: usize) -> String {
 
 fn refused(name: &str, bytes: &[u8]) -> String {
     let (_folder, spec) = file(name, bytes);
-    read(&spec, "a").unwrap_err().to_string()
+    read(&spec).unwrap_err().to_string()
 }
 
 fn bytes() -> Tokenizer {
-    Tokenizer::new(&TokenizerSpec::Bytes, std::iter::empty()).unwrap()
+    Tokenizer::new(&TokenizerSpec::Bytes, std::iter::empty::<&str>()).unwrap()
 }
 
 #[test]
@@ -49,7 +66,7 @@ fn a_template_makes_the_prompt() {
     let (_folder, mut spec) = file("a.jsonl", br#"{"q":"1+1","a":"2"}"#);
     spec.template = Some("{{Q}} {q} = ".into());
     spec.response = Some("a".into());
-    assert_eq!(read(&spec, "a").unwrap().records[0][0].text, "{Q} 1+1 = ");
+    assert_eq!(read(&spec).unwrap()[0][0].text, "{Q} 1+1 = ");
 }
 
 #[test]
@@ -57,7 +74,7 @@ fn skip_and_take_cut_a_slice() {
     let lines = counted(9);
     let (_folder, mut spec) = file("a.jsonl", lines.as_bytes());
     (spec.skip, spec.take) = (3, Some(2));
-    let records = read(&spec, "a").unwrap().records;
+    let records = read(&spec).unwrap();
     assert_eq!(records.iter().map(|r| r[0].text.as_str()).collect::<Vec<_>>(), ["3", "4"]);
 }
 
@@ -85,7 +102,7 @@ fn bad_files_are_refused_with_file_line_and_remedy() {
         }
     }
     let spec = DataSpec { path: Paths::One("nowhere/a.jsonl".into()), ..DataSpec::default() };
-    let message = read(&spec, "a").unwrap_err().to_string();
+    let message = read(&spec).unwrap_err().to_string();
     assert!(message.contains("nowhere/a.jsonl") && message.contains("check the path"), "{message}");
 }
 
@@ -93,20 +110,17 @@ fn bad_files_are_refused_with_file_line_and_remedy() {
 fn a_line_of_ten_megabytes_is_cut_to_the_context_and_counted() {
     let long = format!("{{\"prompt\":\"p\",\"response\":\"{}\"}}\n", "x".repeat(10 << 20));
     let (_folder, spec) = file("a.jsonl", long.as_bytes());
-    let set = Dataset::new("a", &read(&spec, "a").unwrap(), &bytes(), 16).unwrap();
+    let set = tokenised(&spec, 16);
     assert_eq!((set.len(), set.info.truncated, set.info.tokens), (1, 1, 17));
 }
 
 #[test]
 fn the_loss_is_on_the_response_and_its_end_only() {
-    let records = Records {
-        records: vec![vec![
-            Piece { text: "ab".into(), is_learned: false },
-            Piece { text: "cd".into(), is_learned: true },
-        ]],
-        sha256: String::new(),
-    };
-    let set = Dataset::new("a", &records, &bytes(), 16).unwrap();
+    let records = vec![vec![
+        Piece { text: "ab".into(), is_learned: false },
+        Piece { text: "cd".into(), is_learned: true },
+    ]];
+    let set = Dataset::of(&records, &bytes(), 16);
     let batch = set.batch([0]);
     assert_eq!(batch.tokens, [256, 97, 98, 99, 100]);
     assert_eq!(batch.rows, [2, 3, 4]);
@@ -116,11 +130,8 @@ fn the_loss_is_on_the_response_and_its_end_only() {
 #[test]
 fn a_long_prompt_keeps_its_end_and_leaves_half_the_context() {
     let piece = |text: String, is_learned| Piece { text, is_learned };
-    let records = Records {
-        records: vec![vec![piece("p".repeat(30) + "!", false), piece("r".repeat(30), true)]],
-        sha256: String::new(),
-    };
-    let set = Dataset::new("a", &records, &bytes(), 16).unwrap();
+    let records = vec![vec![piece("p".repeat(30) + "!", false), piece("r".repeat(30), true)]];
+    let set = Dataset::of(&records, &bytes(), 16);
     let batch = set.batch([0]);
     assert_eq!(batch.tokens.len(), 16);
     assert!(batch.tokens.contains(&u32::from(b'!')));
@@ -129,28 +140,84 @@ fn a_long_prompt_keeps_its_end_and_leaves_half_the_context() {
 
 #[test]
 fn running_text_is_cut_into_windows_that_predict_every_token_once() {
-    let records = Records {
-        records: vec![vec![Piece { text: "abcdefghijklmnopqrstuvwxyz".into(), is_learned: true }]],
-        sha256: String::new(),
-    };
-    let set = Dataset::new("a", &records, &bytes(), 8).unwrap();
+    let records = vec![vec![Piece { text: "abcdefghijklmnopqrstuvwxyz".into(), is_learned: true }]];
+    let set = Dataset::of(&records, &bytes(), 8);
     let targets: Vec<u32> = (0..set.len()).flat_map(|i| set.batch([i]).targets).collect();
     let expected: Vec<u32> = (97..123).chain([257]).collect();
     assert_eq!(targets, expected);
 }
 
 #[test]
-fn overlap_ignores_case_and_white_space() {
-    let record = |t: &str| vec![Piece { text: t.into(), is_learned: true }];
-    let others: HashSet<_> = fingerprints(&[record("Two  plus two\n")]).into_iter().collect();
-    assert_eq!(overlap(&[record("two plus TWO"), record("three")], &others), 1);
+fn fingerprints_ignore_case_and_white_space() {
+    let print = |t: &str| fingerprint(&vec![Piece { text: t.into(), is_learned: true }]);
+    assert_eq!(print("Two  plus two\n"), print("two plus TWO"));
+    assert_ne!(print("two plus two"), print("three"));
+}
+
+#[test]
+fn a_list_and_lines_hold_the_same_records_and_every_byte_is_hashed() {
+    // Brackets, quotes and commas inside strings, nested values, and elements over several lines.
+    let records = [
+        r#"{"text": "a ] } , \" \\"}"#,
+        "{\"text\":\n \"b\", \"more\": [1, {\"deep\": [\"]\"]}]}",
+        r#"{"text":"ü 😀"}"#,
+    ];
+    let list = format!(" \n[{} ,\n\n{},{}\n]\n ", records[0], records[1], records[2]);
+    let lines = records.map(|record| record.replace('\n', "") + "\n").concat();
+    assert_eq!(texts("a.json", &list), texts("a.jsonl", &lines));
+    for (name, content) in [("a.json", list), ("a.jsonl", lines + "\n\n"), ("a.txt", "a\n\nb".into())] {
+        let (_folder, spec) = file(name, content.as_bytes());
+        let digest = <sha2::Sha256 as sha2::Digest>::digest(content.as_bytes());
+        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(tokenised(&spec, 8).info.sha256, hex, "{name}");
+    }
+}
+
+#[test]
+fn broken_lists_are_told_with_their_line() {
+    let good = r#"{"text":"t"}"#;
+    for (list, line, detail) in [
+        (format!("[{good},\n{good}"), 2, "EOF while parsing a list"),
+        (format!("[{good}\n{good}]"), 2, "expected `,` or `]`"),
+        (format!("[{good},\n]"), 2, "expected value"),
+        (format!("[\n{good}]\n{good}"), 3, "trailing characters"),
+        (format!("[{good},\n{{\"text\": \"t"), 2, "EOF while parsing a string"),
+        (format!("[{good},\n{{\n\"text\" 1}}]"), 3, "expected `:`"),
+        (format!("[{good},,{good}]"), 1, "expected value"),
+    ] {
+        let message = refused("a.json", list.as_bytes());
+        let expected = format!("a.json, line {line}: broken JSON ({detail}");
+        assert!(message.contains(&expected), "`{expected}` not in: {message}");
+    }
+    let message = refused("a.json", format!("[{good},\n 7]").as_bytes());
+    assert!(message.contains("record 2") && message.contains("not an object"), "{message}");
+    let message = refused("a.json", &[b"[", good.as_bytes(), b",\n  {\"text\":\"\xff\"}]"].concat());
+    assert!(message.contains("line 2: not UTF-8 (byte 12 of the line)"), "{message}");
+    assert!(refused("a.json", b"[ ]").contains("0 records"));
+}
+
+/// A reader of `jsonl` and `json` takes memory for one record, not for the file: what it yields is dropped here, and what
+/// it keeps is looked at.
+#[test]
+fn a_reader_keeps_one_record() {
+    for (name, content) in
+        [("a.jsonl", counted(5000)), ("a.json", format!("[{}]", counted(5000).trim().replace('\n', ",")))]
+    {
+        let (_folder, spec) = file(name, content.as_bytes());
+        let mut reader = Reader::new(&spec);
+        while let Some(record) = reader.next() {
+            record.unwrap();
+            assert!(reader.held() < 100, "{name} holds {} bytes", reader.held());
+        }
+        assert_eq!(reader.finish("a").unwrap().records, 5000);
+    }
 }
 
 #[test]
 fn a_pass_draws_every_example_once_and_orders_differ() {
     let lines = counted(50);
     let (_folder, spec) = file("a.jsonl", lines.as_bytes());
-    let set = Dataset::new("a", &read(&spec, "a").unwrap(), &bytes(), 8).unwrap();
+    let set = tokenised(&spec, 8);
     let mut order = Order::new(1, &set, 0);
     let first = order.take(0, 50);
     let mut sorted = first.clone();

@@ -70,6 +70,10 @@ use crate::{
 /// released code. The zeroth-order upper step is this project's reading of a value oracle with Goldstein stationarity;
 /// the settings are ours and untuned. It is a value oracle by sampling, kept for comparison.
 ///
+/// A prototype printed the estimate of T2 (x = 0.7, optimistic, N = 20 000) at ε = 0.1 and δ = 0.01 as −0.895; the superquantile under
+/// the exact Gibbs measure, by quadrature, is −0.885, and this implementation agrees with the quadrature. The other five
+/// entries of that table agree to 0.01. Its rows on R6 are those of `step_y` = 0.1, which it does not print.
+///
 /// # Source
 ///
 /// S. Masiha, Z. Shen, N. Kiyavash and N. He, *Superquantile-Gibbs Relaxation for Minima-selection in Bilevel
