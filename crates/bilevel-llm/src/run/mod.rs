@@ -29,7 +29,8 @@ use crate::{
     train::{Buffers, Setting, StepBatch, weighted_gradient},
 };
 use chain::{Chain, ChainResult};
-use checkpoint::{Floats, Store, hex};
+pub(crate) use checkpoint::hex;
+use checkpoint::{Floats, Store};
 
 /// Data that are read, a model that is shaped: everything before the first step.
 #[derive(Clone, Debug)]

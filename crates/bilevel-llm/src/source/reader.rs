@@ -211,12 +211,11 @@ impl Open {
     fn text(&self) -> Result<&str, DataError> {
         std::str::from_utf8(&self.record).map_err(|error| {
             let before = &self.record[..error.valid_up_to()];
-            let lines = before.iter().filter(|byte| **byte == b'\n').count();
             let column = match before.iter().rposition(|byte| *byte == b'\n') {
                 None => self.start.1 + before.len(),
                 Some(end) => before.len() - end - 1,
             };
-            let (path, line) = (self.path.clone(), self.start.0 + lines as u64);
+            let (path, line) = (self.path.clone(), self.start.0 + line_ends(before));
             DataError::NotUtf8 { path, line, byte: column + 1 }
         })
     }
@@ -337,12 +336,17 @@ impl Open {
     }
 }
 
+/// Ends of lines among bytes.
+fn line_ends(bytes: &[u8]) -> u64 {
+    bytes.iter().map(|byte| u64::from(*byte == b'\n')).sum()
+}
+
 /// Moves a place in a file over bytes.
 fn advance(line: &mut u64, column: &mut usize, bytes: &[u8]) {
     match bytes.iter().rposition(|byte| *byte == b'\n') {
         None => *column += bytes.len(),
         Some(last) => {
-            *line += bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+            *line += line_ends(bytes);
             *column = bytes.len() - last - 1;
         }
     }

@@ -167,9 +167,7 @@ fn a_list_and_lines_hold_the_same_records_and_every_byte_is_hashed() {
     assert_eq!(texts("a.json", &list), texts("a.jsonl", &lines));
     for (name, content) in [("a.json", list), ("a.jsonl", lines + "\n\n"), ("a.txt", "a\n\nb".into())] {
         let (_folder, spec) = file(name, content.as_bytes());
-        let digest = <sha2::Sha256 as sha2::Digest>::digest(content.as_bytes());
-        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(tokenised(&spec, 8).info.sha256, hex, "{name}");
+        assert_eq!(tokenised(&spec, 8).info.sha256, crate::run::hex(&content), "{name}");
     }
 }
 
