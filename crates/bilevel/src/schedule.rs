@@ -58,6 +58,15 @@ impl Schedule {
         }
     }
 
+    /// The largest value that the schedule takes.
+    pub fn largest(&self) -> f64 {
+        match *self {
+            Self::Constant { value } => value,
+            Self::Polynomial { initial, .. } => initial,
+            Self::Cosine { peak, .. } => peak,
+        }
+    }
+
     /// Checks the settings.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let positive = |field: &str, value: f64| {

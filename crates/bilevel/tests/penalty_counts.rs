@@ -20,6 +20,7 @@ use bilevel::{
         penalised_gradient::PenalisedGradient,
         penalty::{LowerGradient, Variant},
         prox_f2ba::ProxF2ba,
+        prox_f2ba_single_loop::ProxF2baSingleLoop,
         slm_reconstructed::SlmReconstructed,
         v_pbgd::VPbgd,
     },
@@ -92,6 +93,44 @@ fn a_step_costs_what_the_table_says() {
         let solver = F2saP { order, lower_steps: T, ..F2saP::default() };
         assert_cost(&solver, [shifted, shifted * T], [0, nodes, nodes * T, 0, 0]);
     }
+}
+
+/// The recursive estimators look at the step before too, once there is one and unless its weight is 0.
+#[test]
+fn recursive_momentum_costs_a_second_gradient_from_the_second_step_on() {
+    let calls = |solver: &ProxF2baSingleLoop, n: u64| {
+        let OracleCounts { upper, lower } = counts(solver, n);
+        [upper.grad_x, upper.grad_y, lower.grad_x, lower.grad_y, upper.calls() + lower.calls()]
+    };
+    let momentum = ProxF2baSingleLoop::default();
+    assert_eq!(
+        [1, 2, 3].map(|n| calls(&momentum, n)),
+        [[1, 1, 2, 2, 6], [3, 3, 6, 6, 18], [5, 5, 10, 10, 30]]
+    );
+    let without = ProxF2baSingleLoop { momentum: 1.0.into(), ..momentum };
+    assert_eq!(calls(&without, 3), [3, 3, 6, 6, 18]);
+}
+
+/// The noise of the estimators is that of an average over 1/η batches, less what (1 − η) of the changes adds: y strays less from
+/// its place (10(x + ½) + 1)/11 at the present x.
+#[test]
+fn recursive_momentum_lowers_the_noise() {
+    let problem = means();
+    let spread = |momentum: f64| {
+        let solver = ProxF2baSingleLoop {
+            step_x: 0.02.into(),
+            momentum: momentum.into(),
+            batch: Some(1),
+            ..ProxF2baSingleLoop::default()
+        };
+        let stray = |seed: u64| {
+            let report = Run::new(&problem, &solver).budget(steps(600)).start(seed).unwrap();
+            report.y[0] - (10.0 * (report.x[0] + 0.5) + 1.0) / 11.0
+        };
+        (0..40).map(|seed| stray(seed).powi(2)).sum::<f64>().sqrt()
+    };
+    let (with, without) = (spread(0.05), spread(1.0));
+    assert!(with < 0.7 * without, "{with} with, {without} without");
 }
 
 #[test]
@@ -204,6 +243,9 @@ fn stochastic_forms_take_batches_and_find_the_minimum_in_the_mean() {
     check_stochastic(&f2ba, batch, 600, 0.05);
     let prox = ProxF2ba { step_x: 0.02, batch: Some(batch), batch_x: Some(batch), ..ProxF2ba::default() };
     check_stochastic(&prox, batch, 600, 0.05);
+    let single =
+        ProxF2baSingleLoop { step_x: 0.02.into(), batch: Some(batch), ..ProxF2baSingleLoop::default() };
+    check_stochastic(&single, batch, 600, 0.05);
     let growing = F2sa {
         step_x: 0.02.into(),
         step_y: 0.02.into(),
@@ -333,6 +375,13 @@ fn settings_out_of_range_name_the_field() {
         ("batch", json!(0)),
         ("tol", json!(0.0)),
     ]);
+    assert_refused::<ProxF2baSingleLoop>(
+        &[
+            &positive(&["step_x", "step_y", "step_z", "sigma", "beta", "momentum"])[..],
+            &[("beta", json!(1.5)), ("momentum", json!(1.5)), ("batch", json!(0))],
+        ]
+        .concat(),
+    );
     assert_refused::<F2saP>(&common(
         &[
             &positive(&["sigma", "step_y", "max_norm"])[..],

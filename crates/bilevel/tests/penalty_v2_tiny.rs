@@ -19,6 +19,7 @@ use bilevel::{
         penalised_gradient::PenalisedGradient,
         penalty::{Variant, ZStart},
         prox_f2ba::ProxF2ba,
+        prox_f2ba_single_loop::ProxF2baSingleLoop,
         slm_reconstructed::SlmReconstructed,
         v_pbgd::VPbgd,
     },
@@ -127,6 +128,8 @@ fn accelerated_f2ba_ends_at_the_penalty_limit() {
 #[test]
 fn the_other_methods_of_the_value_gap_end_at_the_penalty_limit() {
     assert_penalty_limit("prox-f2ba", &end(&ProxF2ba::default(), 20_000), 10);
+    // exact gradients: the estimators are the gradients, whatever their momentum
+    assert_penalty_limit("single loop", &end(&ProxF2baSingleLoop::default(), 20_000), 10);
     assert_penalty_limit("v-pbgd", &end(&VPbgd::default(), 20_000), 10);
     assert_penalty_limit("template", &end(&PenalisedGradient::default(), 20_000), 10);
     let alternating =

@@ -239,7 +239,7 @@ impl<P: Problem> Solver<P> for Af2ba {
         let step_size = sum_x.sqrt().recip();
         let by_x = step_x(oracles, x, &d, step_size);
         *step += 1;
-        Ok(report(&[by_x, by_y, by_z], self.tol, &[("lambda", self.sigma.recip()), ("step-x", step_size)]))
+        Ok(report(&[by_x, by_y, by_z], self.tol, &[("lambda", self.sigma.recip()), ("step_x", step_size)]))
     }
 }
 

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     HyperObjective, Solver, State, StepInfo,
     penalty::{
-        Batches, at_least_one, batch, direction_x, not_negative, positive, report, step_x, step_y, tolerance,
+        Batches, at_least_one, batch, direction_x, not_negative, positive, report, schedule, step_x, step_y,
+        tolerance,
     },
     registry::{Card, Registered},
 };
@@ -139,11 +140,9 @@ impl<P: Problem> Solver<P> for F2sa {
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
-        for (field, schedule) in [("step_x", self.step_x), ("step_y", self.step_y), ("step_z", self.step_z)] {
-            schedule
-                .validate()
-                .map_err(|error| ConfigError { field: format!("{field}.{}", error.field), ..error })?;
-        }
+        schedule("step_x", self.step_x)?;
+        schedule("step_y", self.step_y)?;
+        schedule("step_z", self.step_z)?;
         positive("lambda", self.lambda)?;
         not_negative("growth", self.growth)?;
         not_negative("growth_power", self.growth_power)?;

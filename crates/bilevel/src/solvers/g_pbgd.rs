@@ -141,7 +141,7 @@ where
         let by_x = step_x(oracles, x, &d_x, self.step_x);
         let by_y = step_y(oracles, y, &d_y, self.step_y);
         *step += 1;
-        Ok(report(&[by_x, by_y], self.tol, &[("lambda", lambda), ("lower-gradient", r.norm())]))
+        Ok(report(&[by_x, by_y], self.tol, &[("lambda", lambda), ("lower_gradient", r.norm())]))
     }
 }
 

@@ -137,7 +137,7 @@ where
         d.1.axpy(m, &slope.1);
         let by_x = step_x(oracles, x, &d.0, self.step_x);
         let by_y = step_y(oracles, y, &d.1, self.step_y);
-        Ok(report(&[by_x, by_y], self.tol, &[("multiplier", m), ("lower-gradient", p.sqrt())]))
+        Ok(report(&[by_x, by_y], self.tol, &[("multiplier", m), ("lower_gradient", p.sqrt())]))
     }
 }
 

@@ -24,6 +24,7 @@ pub mod pbgd_free;
 pub mod penalised_gradient;
 pub mod penalty;
 pub mod prox_f2ba;
+pub mod prox_f2ba_single_loop;
 pub mod registry;
 pub mod residual_corrected;
 pub mod slm_reconstructed;

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     HyperObjective, Solver, State, StepInfo,
     penalty::{
-        Batches, Descent, at_least_one, batch, descend, direction_x, positive, report, step_x, tolerance,
+        Batches, Descent, at_least_one, batch, descend, direction_x, follow, positive, report, step_x,
+        tolerance,
     },
     registry::{Card, Registered},
 };
@@ -61,8 +62,8 @@ use crate::{
 ///
 /// # Deviations
 ///
-/// The single-loop form with momentum is not offered: its schedules of σ, β and the momentum are not known to this project. With
-/// `lower_steps = 1` this is its outline without momentum. No released code is known.
+/// The single-loop form with momentum is [`ProxF2baSingleLoop`](super::prox_f2ba_single_loop::ProxF2baSingleLoop). No released code is
+/// known.
 ///
 /// # Source
 ///
@@ -128,12 +129,6 @@ impl<X: Vector, Y: Vector> State<X, Y> for ProxF2baState<X, Y> {
     fn iterate(&self) -> (&X, &Y) {
         (&self.x, &self.y)
     }
-}
-
-/// centre ← (1 − β)centre + β w.
-fn follow<V: Vector>(centre: &mut V, w: &V, beta: f64) {
-    centre.scale(1.0 - beta);
-    centre.axpy(beta, w);
 }
 
 impl<P: Problem> Solver<P> for ProxF2ba {

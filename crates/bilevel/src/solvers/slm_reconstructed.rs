@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     HyperObjective, Solver, State, StepInfo,
     penalty::{
-        Descent, GapGradient, at_least_one, descend_lower, fraction, not_negative, positive, report, step_x,
-        step_y, tolerance,
+        Descent, GapGradient, at_least_one, descend_lower, follow, fraction, not_negative, positive, report,
+        step_x, step_y, tolerance,
     },
     registry::{Card, Registered},
 };
@@ -131,12 +131,6 @@ impl<X: Vector, Y: Vector> State<X, Y> for SlmState<X, Y> {
     fn iterate(&self) -> (&X, &Y) {
         (&self.x, &self.y)
     }
-}
-
-/// centre ← centre + smoothing(v − centre).
-fn follow<V: Vector>(centre: &mut V, v: &V, smoothing: f64) {
-    centre.scale(1.0 - smoothing);
-    centre.axpy(smoothing, v);
 }
 
 impl<P: Problem> Solver<P> for SlmReconstructed {

@@ -11,7 +11,7 @@ pub use settings::{LambdaSchedule, Variant, ZStart};
 pub use two_loops::LowerGradient;
 
 pub(super) use lower_loop::{Descent, Momentum, descend};
-pub(super) use settings::{at_least_one, batch, fraction, not_negative, positive, tolerance};
+pub(super) use settings::{at_least_one, batch, fraction, not_negative, positive, schedule, tolerance};
 pub(super) use two_loops::{TwoLoops, direction_x};
 
 use serde::{Deserialize, Serialize};
@@ -112,6 +112,12 @@ pub(super) fn step_y<P: Problem>(oracles: &Oracles<P>, y: &mut P::Y, d: &P::Y, s
     y.axpy(-step, d);
     oracles.prox_y(y, step);
     old.distance(y) / step
+}
+
+/// centre ← (1 − part)·centre + part·v.
+pub(super) fn follow<V: Vector>(centre: &mut V, v: &V, part: f64) {
+    centre.scale(1.0 - part);
+    centre.axpy(part, v);
 }
 
 /// The report of a step from the residuals of every variable that it moved: their joint norm is the measure of

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::ConfigError;
+use crate::{error::ConfigError, schedule::Schedule};
 
 /// Where the second lower iterate z starts at every step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +41,16 @@ pub(in crate::solvers) fn not_negative(field: &str, value: f64) -> Result<(), Co
 /// Fails unless 0 ≤ value < 1.
 pub(in crate::solvers) fn fraction(field: &str, value: f64) -> Result<(), ConfigError> {
     ConfigError::require((0.0..1.0).contains(&value), field, value, "give a number from 0 to below 1")
+}
+
+/// Fails when a schedule is out of range; a constant one is named as the number that a file gives for it.
+pub(in crate::solvers) fn schedule(field: &str, schedule: Schedule) -> Result<(), ConfigError> {
+    match schedule {
+        Schedule::Constant { value } => positive(field, value),
+        other => other
+            .validate()
+            .map_err(|error| ConfigError { field: format!("{field}.{}", error.field), ..error }),
+    }
 }
 
 /// Fails when a count is 0.
