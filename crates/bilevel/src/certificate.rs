@@ -246,6 +246,9 @@ pub struct Certificate {
     pub value_spread: Option<f64>,
     /// Row 5: dimension of S(x), the number of flat directions. An estimate when it is not whole.
     pub kernel_dim: Option<f64>,
+    /// Row 5: standard deviation of `kernel_dim` where it is an estimate; `None` where it is counted.
+    #[serde(default)]
+    pub kernel_dim_spread: Option<f64>,
     /// Row 5: ratio of the eigenvalues next to the rank cut; `None` also when one side is empty.
     pub rank_gap: Option<f64>,
     /// Row 6: |J P| / |J|.
@@ -308,10 +311,10 @@ impl std::fmt::Display for Certificate {
         writeln!(
             f,
             "  dimension of S(x)                  {}  (rank gap {})",
-            match self.kernel_dim {
-                Some(k) if k.fract() == 0.0 => format!("{k:.0}"),
-                Some(k) => format!("about {k:.1}"),
-                None => "not computed".into(),
+            match (self.kernel_dim, self.kernel_dim_spread) {
+                (Some(k), None) => format!("{k:.0}"),
+                (Some(k), Some(spread)) => format!("about {k:.0} ± {spread:.0}"),
+                (None, _) => "not computed".into(),
             },
             self.rank_gap.map_or("unbounded or not computed".into(), |gap| number(Some(gap)))
         )?;
@@ -351,6 +354,14 @@ mod tests {
         assert_eq!(certificate.verdict(), Some(&Finding::NotSelected { residual: 1.0 }));
         assert_eq!(certificate.findings.len(), 3);
         assert!(!certificate.is_certified());
+    }
+
+    #[test]
+    fn an_estimated_dimension_is_told_with_its_spread() {
+        let counted = Certificate { kernel_dim: Some(3.0), ..Certificate::default() };
+        assert!(counted.to_string().contains("dimension of S(x)                  3  (rank"));
+        let estimated = Certificate { kernel_dim_spread: Some(14.2), kernel_dim: Some(803.7), ..counted };
+        assert!(estimated.to_string().contains("about 804 ± 14"), "{estimated}");
     }
 
     #[test]

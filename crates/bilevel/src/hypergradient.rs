@@ -186,7 +186,8 @@ where
     let (y, v) = (&point.y, &point.v);
     let c_t = differential(y, t, |y| Ok(at.f_x(y)?.plus(-1.0, &at.j(y, v)?)))?;
     let a_t = ambient_product(at, y, v, t)?;
-    let s = point.geometry.pseudoinverse(at, y, &a_t)?.v;
+    // what is computed is a correction: three digits of it are enough
+    let s = point.geometry.pseudoinverse_to(at, y, &a_t, 1e-2)?.v;
     Ok(c_t.plus(-1.0, &at.j(y, &s)?))
 }
 

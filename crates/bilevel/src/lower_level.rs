@@ -9,7 +9,7 @@ use crate::{
     problem::{Objective, Problem, Sample, SecondOrder},
     rng::Stream,
     selection::{
-        geometry::{Geometry, Kernel, Rank},
+        geometry::{Geometry, Rank},
         land::{Land, LandingEnd},
         level::{At, Level},
         recession::recession,
@@ -113,10 +113,7 @@ impl LowerLevelCheck {
             pl,
             range_min: finite(geometry.range_min),
             rank_gap: geometry.cut.as_ref().and_then(|cut| finite(cut.gap)),
-            kernel_dim: match &geometry.kernel {
-                Kernel::Basis(basis) => basis.len() as f64,
-                Kernel::Implicit { dim } => *dim,
-            },
+            kernel_dim: geometry.kernel_dim(),
             tangent_gradient: geometry.project(&at, z, &f_y)?.norm(),
             range_ratio: (all > 0.0).then(|| (flat / all).sqrt()),
         })

@@ -3,8 +3,9 @@
 
 use bilevel::{
     Oracles, Vector,
-    hypergradient::{Differentiate, Inverse},
+    hypergradient::{Differentiate, Inverse, along},
     problems::reference::{Reference, row},
+    rng::Stream,
     selection::{
         geometry::Rank,
         land::Land,
@@ -12,6 +13,7 @@ use bilevel::{
         refine::{Refine, SelectedPoint},
         tangent::TangentModel,
     },
+    solvers::hg_ms::{Exploration, HgMs},
 };
 
 /// The three problems of T12.
@@ -110,6 +112,60 @@ fn item_07_and_11_normal_offset() {
             assert!(flat.iter().all(|j| *j < 1e-12), "{flat:?}");
         }
     }
+}
+
+/// The landing part of the error estimate, |E s| with s = H⁺∇_y g, is the error that a normal offset makes, to first order.
+#[test]
+fn the_landing_error_is_measured() {
+    for row in problems() {
+        let oracles = Oracles::new(&row.problem);
+        let at = At { oracles: &oracles, x: &row.x, sign: 1.0 };
+        let star = examine(&at, row.selection.as_ref().unwrap(), row.kernel_dim());
+        let (normal, _) = ones(&star, &at);
+        for delta in [1e-2, 1e-3, 1e-4, 1e-6] {
+            let point = examine(&at, &star.y.plus(delta, &normal), row.kernel_dim());
+            let error = gradient(&at, &point, Inverse::Pseudoinverse, 0, false).distance(&row.gradient);
+            let step = point.geometry.pseudoinverse(&at, &point.y, &point.g_y).unwrap().v;
+            let estimate = along(&at, &point, &step).unwrap().norm();
+            // the estimate is right up to O(δ) of itself
+            let tolerance = 0.2_f64.min(30.0 * delta) + 1e-3;
+            assert!(
+                (estimate / error - 1.0).abs() <= tolerance,
+                "{} {delta:e}: error {error:e}, estimate {estimate:e}",
+                row.name
+            );
+        }
+    }
+}
+
+/// Where LAND and REFINE were told to stop early the certificate's estimate is above half the true error.
+#[test]
+fn the_certificate_bounds_the_error_of_loose_landings() {
+    let mut tested = 0;
+    for row in problems() {
+        for tol in [1e-2, 1e-3, 1e-5] {
+            let settings = HgMs {
+                land: Land { tol, ..Land::default() },
+                refine: Refine { tol: 1e-3, ..Refine::default() },
+                rank: Rank { tol: 3e-2, gap_min: 2.0, ..Rank::default() },
+                ..HgMs::default()
+            };
+            let oracles = Oracles::new(&row.problem);
+            let seed = row.selection.clone().unwrap().plus(0.05, &vec![1.0; row.problem.dims().1]);
+            let found = settings
+                .evaluate(&oracles, &row.x, &[seed], Exploration::None, &mut Stream::new(1, 0), None)
+                .unwrap();
+            let error = found.gradient().unwrap().distance(&row.gradient);
+            let estimate = found.certificate.error.unwrap();
+            assert!(
+                error <= 2.0 * estimate + 1e-9,
+                "{} {tol:e}: error {error:e}, estimate {estimate:e}",
+                row.name
+            );
+            tested += usize::from(error > 1e-8);
+        }
+    }
+    assert!(tested > 0, "no landing was loose enough to have an error");
 }
 
 /// Item 8: a tangent error ε costs O(ε), with the one-step correction O(ε²).

@@ -83,7 +83,7 @@ pub enum LandingEnd {
     Saddle,
     /// The steps are used up, or no step makes progress.
     OutOfSteps,
-    /// y ran away.
+    /// y ran away, or further than the caller allowed.
     Left,
 }
 
@@ -135,10 +135,23 @@ impl Land {
     pub fn run<Y: Vector>(
         &self,
         level: &impl Level<Y>,
-        mut y: Y,
+        y: Y,
         dense: bool,
         rank_tol: f64,
     ) -> OracleResult<Landing<Y>> {
+        self.run_within(level, y, dense, rank_tol, f64::INFINITY)
+    }
+
+    /// Lands from y, and gives up as [`LandingEnd::Left`] once y is further than `reach` from where it started.
+    pub fn run_within<Y: Vector>(
+        &self,
+        level: &impl Level<Y>,
+        mut y: Y,
+        dense: bool,
+        rank_tol: f64,
+        reach: f64,
+    ) -> OracleResult<Landing<Y>> {
+        let start = reach.is_finite().then(|| y.clone());
         let largest = self.max_growth * (1.0 + y.norm());
         let mut gradient = level.gradient(&y)?;
         let mut escapes = 0;
@@ -151,7 +164,7 @@ impl Land {
         loop {
             let size = gradient.norm();
             let curvature = curvature(level, &y, &gradient, dense)?;
-            let landed = size <= self.tol || (stalled && size <= floor(&curvature, &y));
+            let landed = size <= self.tol || (stalled && size <= floor(level, &y, &curvature)?);
             if landed && !is_polished && !stalled {
                 is_polished = true;
                 let rho = (-2.0 * curvature.smallest()).max(0.0) + trust * size.min(1.0);
@@ -181,7 +194,7 @@ impl Land {
             if stalled || steps >= self.max_steps {
                 return Ok(Landing { y, gradient, curvature, end: LandingEnd::OutOfSteps, steps });
             }
-            if y.norm() > largest {
+            if y.norm() > largest || start.as_ref().is_some_and(|start| y.distance(start) > reach) {
                 return Ok(Landing { y, gradient, curvature, end: LandingEnd::Left, steps });
             }
             steps += 1;
@@ -234,9 +247,19 @@ fn newton_step<Y: Vector>(
     }
 }
 
-/// |∇_y g| that rounding alone can leave: the Hessian times the resolution of y, with a margin of 100.
-fn floor<Y: Vector>(curvature: &Curvature<Y>, y: &Y) -> f64 {
-    1e2 * y.resolution() * curvature.norm() * (1.0 + y.norm())
+/// |∇_y g| that rounding alone can leave: the Hessian times an error of y at its resolution, with a margin of 100.
+///
+/// The error is in no particular direction. Where y is large H maps most directions to much less than ‖H‖, so it is tried
+/// on a random one; a small y has few directions, and ‖H‖ it is.
+fn floor<Y: Vector>(level: &impl Level<Y>, y: &Y, curvature: &Curvature<Y>) -> OracleResult<f64> {
+    let typical = match curvature {
+        Curvature::Dense(spectrum) => spectrum.norm(),
+        Curvature::Krylov { .. } => {
+            let direction = Stream::new(0, FLOOR_PURPOSE).normal_like(y);
+            level.hessian_product(y, &direction)?.norm() / direction.norm().max(f64::MIN_POSITIVE)
+        }
+    };
+    Ok(1e2 * y.resolution() * typical * (1.0 + y.norm()))
 }
 
 fn curvature<Y: Vector>(
@@ -265,6 +288,9 @@ fn curvature<Y: Vector>(
 
 /// Purpose of the random stream that starts Lanczos processes.
 const LANCZOS_PURPOSE: u64 = 0x1a;
+
+/// Purpose of the random stream that tries the effect of rounding.
+const FLOOR_PURPOSE: u64 = 0xf1;
 
 /// Floor of τ.
 const SMALLEST_TRUST: f64 = 1e-4;
@@ -328,4 +354,53 @@ fn backtrack<Y: Vector>(
         length *= 0.5;
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// ¼(|y|² − 1)²: its minimisers are the unit sphere.
+    struct Sphere;
+
+    impl Level<Vec<f64>> for Sphere {
+        fn value(&self, y: &Vec<f64>) -> OracleResult<f64> {
+            Ok(0.25 * (y.dot(y) - 1.0).powi(2))
+        }
+        fn gradient(&self, y: &Vec<f64>) -> OracleResult<Vec<f64>> {
+            Ok(y.scaled(y.dot(y) - 1.0))
+        }
+        fn hessian_product(&self, y: &Vec<f64>, v: &Vec<f64>) -> OracleResult<Vec<f64>> {
+            Ok(v.scaled(y.dot(y) - 1.0).plus(2.0 * y.dot(v), y))
+        }
+    }
+
+    #[test]
+    fn a_landing_longer_than_its_reach_is_given_up() {
+        for dense in [true, false] {
+            let start = vec![1.2, 1.6, 0.0];
+            let land =
+                |reach| Land::default().run_within(&Sphere, start.clone(), dense, 1e-6, reach).unwrap();
+            let free = land(f64::INFINITY);
+            assert_eq!(free.end, LandingEnd::Landed);
+            // from radius 2 to the sphere, straight by symmetry
+            assert!((free.y.distance(&start) - 1.0).abs() < 1e-9);
+            assert_eq!(land(1.5).y, free.y);
+            let short = land(0.5);
+            assert_eq!(short.end, LandingEnd::Left);
+            assert!(short.steps < free.steps, "{} of {} steps", short.steps, free.steps);
+        }
+    }
+
+    #[test]
+    fn a_stall_at_rounding_is_landed_and_one_above_it_is_not() {
+        for dense in [true, false] {
+            let land = Land { tol: 1e-300, ..Land::default() };
+            let landing = land.run(&Sphere, vec![0.8, 0.9, 0.4], dense, 1e-6).unwrap();
+            assert_eq!(landing.end, LandingEnd::Landed);
+            assert!(landing.gradient.norm() <= 1e-13, "{:e}", landing.gradient.norm());
+            let lost = Land { max_steps: 2, ..land }.run(&Sphere, vec![0.8, 0.9, 0.4], dense, 1e-6).unwrap();
+            assert_eq!(lost.end, LandingEnd::OutOfSteps);
+        }
+    }
 }

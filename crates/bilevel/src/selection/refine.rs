@@ -6,7 +6,7 @@ use super::{
     geometry::{Geometry, Rank},
     land::{Land, Landing, LandingEnd},
     level::{At, trial_value},
-    tangent::TangentModel,
+    tangent::{NewtonPath, TangentModel},
 };
 use crate::{
     error::{ConfigError, OracleResult},
@@ -63,6 +63,8 @@ pub struct SelectedPoint<Y> {
     pub v: Y,
     /// P b, zero at the selection.
     pub tangent: Y,
+    /// What the solves could not resolve of P b; 0 with a factorisation.
+    pub tangent_noise: f64,
     /// The lower Hessian.
     pub geometry: Geometry<Y>,
     /// M_T.
@@ -81,6 +83,18 @@ impl<Y: Vector> SelectedPoint<Y> {
     /// δ̂ = (2/c) |∇_y g|, an upper estimate of the distance from S(x); 0 when ∇_y g = 0.
     pub fn distance(&self) -> f64 {
         landing_distance(&self.g_y, &self.geometry)
+    }
+    /// The point with its own geometry and exact solves, where those of the walk were carried along and rough.
+    fn renewed<P: Problem<Y = Y>>(self, at: &At<P>, rank: &Rank) -> OracleResult<Self>
+    where
+        P::Lower: SecondOrder<P::X, P::Y>,
+    {
+        if !self.geometry.is_carried {
+            return Ok(self);
+        }
+        let geometry = self.geometry.renewed(at, &self.y, self.g_y.norm(), rank)?;
+        let (model, end) = (self.model, self.end);
+        Ok(Self { model, end, ..Refine::describe(at, self.y, self.g_y, geometry, 0.0)? })
     }
     /// |P∇_y f|.
     pub fn tangent_residual(&self) -> f64 {
@@ -130,11 +144,41 @@ impl Refine {
     where
         P::Lower: SecondOrder<P::X, P::Y>,
     {
-        let Landing { y, gradient: g_y, curvature, .. } = landing;
-        let geometry = Geometry::new(at, &y, g_y.norm(), curvature, rank)?;
+        let geometry = Geometry::new(at, &landing.y, landing.gradient.norm(), landing.curvature, rank)?;
+        Self::describe(at, landing.y, landing.gradient, geometry, 0.0)
+    }
+
+    /// What the walk along S(x) needs to know of its next point. Where the kernel is implicit its dimension and c
+    /// are those of the point before, and P∇_y f is resolved to a hundredth of itself, v to a thousandth.
+    fn pass<P: Problem>(
+        at: &At<P>,
+        landing: Landing<P::Y>,
+        before: &Geometry<P::Y>,
+        rank: &Rank,
+    ) -> OracleResult<SelectedPoint<P::Y>>
+    where
+        P::Lower: SecondOrder<P::X, P::Y>,
+    {
+        match before.carried_to(&landing.y, landing.gradient.norm(), &landing.curvature, rank) {
+            Some(geometry) => Self::describe(at, landing.y, landing.gradient, geometry, 1e-2),
+            None => Self::examine(at, landing, rank),
+        }
+    }
+
+    fn describe<P: Problem>(
+        at: &At<P>,
+        y: P::Y,
+        g_y: P::Y,
+        mut geometry: Geometry<P::Y>,
+        resolution: f64,
+    ) -> OracleResult<SelectedPoint<P::Y>>
+    where
+        P::Lower: SecondOrder<P::X, P::Y>,
+    {
         let f = at.f(&y)?;
         let b = at.f_y(&y)?;
-        let solve = geometry.pseudoinverse(at, &y, &b)?;
+        let solve = geometry.pseudoinverse_to(at, &y, &b, resolution)?;
+        geometry.observe_range_min(solve.range_min);
         Ok(SelectedPoint {
             value: f - solve.v.dot(&g_y),
             y,
@@ -143,6 +187,7 @@ impl Refine {
             b,
             v: solve.v,
             tangent: solve.tangent,
+            tangent_noise: solve.tangent_noise,
             geometry,
             model: TangentModel::Implicit { alpha: None },
             solve_residual: solve.residual,
@@ -165,12 +210,17 @@ impl Refine {
     {
         let dense = rank.is_dense(landing.y.dim());
         let mut point = Self::examine(at, landing, rank)?;
+        let mut path = None;
         let largest = self.max_growth * (1.0 + point.y.norm());
         let mut radius = 0.5 * (1.0 + point.y.norm());
         let mut best_residual = f64::INFINITY;
         let mut idle = 0;
         let mut is_fresh = true;
         for taken in 0..=self.max_steps {
+            // rough solves are for the way; whether it ends here is judged by exact ones
+            if point.tangent_residual() <= 2.0 * self.goal(&point) {
+                point = point.renewed(at, rank)?;
+            }
             let residual = point.tangent_residual();
             if is_fresh {
                 point.model = TangentModel::new(at, &point.geometry, &point.y, &point.v)?;
@@ -204,11 +254,21 @@ impl Refine {
             }
             if point.y.norm() > largest {
                 point.end = RefineEnd::Unbounded;
-                return Ok(point);
+                return point.renewed(at, rank);
             }
 
-            let (step, decrease) = model_step(at, &point, lowest.as_ref(), alpha, floor, radius)?;
-            let landing = land.run(at, point.y.plus(1.0, &step), dense, rank.tol)?;
+            if path.is_none() {
+                path = newton_path(at, &point, radius, floor)?;
+                if let Some(path) = path.as_ref().filter(|_| taken == 0) {
+                    radius = radius.min(path.first_radius());
+                }
+            }
+            let (step, decrease) =
+                model_step(at, &point, path.as_ref(), lowest.as_ref(), alpha, floor, radius)?;
+            // Without a factorisation each step of LAND costs a solve. A landing that is not short against the step along T it
+            // belongs to says that the model is not one of f there: no need to follow it to its end.
+            let reach = if dense { f64::INFINITY } else { 0.5 * step.norm() };
+            let landing = land.run_within(at, point.y.plus(1.0, &step), dense, rank.tol, reach)?;
             let moved = if landing.end == LandingEnd::Landed {
                 let value = trial_value(at.f(&landing.y))? - point.v.dot(&landing.gradient);
                 // F̂ with v frozen: its error is δ times the change of v
@@ -220,7 +280,8 @@ impl Refine {
             };
             if moved {
                 let length = step.norm();
-                point = Self::examine(at, landing, rank)?;
+                point = Self::pass(at, landing, &point.geometry, rank)?;
+                path = None;
                 is_fresh = true;
                 if length > 0.5 * radius {
                     radius *= 2.0;
@@ -237,6 +298,7 @@ impl Refine {
             }
             best_residual = best_residual.min(now);
         }
+        point = point.renewed(at, rank)?;
         if point.tangent_residual() <= self.goal(&point)
             && point.model.alpha().is_none_or(|alpha| alpha >= -point.alpha_floor(self))
         {
@@ -247,14 +309,36 @@ impl Refine {
 
     /// |P∇_y f| at which a point counts as selected: the tolerance, or what the projection can resolve.
     fn goal<Y: Vector>(&self, point: &SelectedPoint<Y>) -> f64 {
-        (self.tol * (1.0 + point.b.norm())).max(point.geometry.projection_noise(&point.b))
+        // c comes from Ritz values, which lie above it: twice the noise that it says
+        (self.tol * (1.0 + point.b.norm())).max(2.0 * point.tangent_noise)
     }
+}
+
+/// The way of the truncated Newton step, where there is no basis of T.
+fn newton_path<P: Problem>(
+    at: &At<P>,
+    point: &SelectedPoint<P::Y>,
+    radius: f64,
+    floor: f64,
+) -> OracleResult<Option<NewtonPath<P::Y>>>
+where
+    P::Lower: SecondOrder<P::X, P::Y>,
+{
+    if matches!(point.model, TangentModel::Explicit { .. }) {
+        return Ok(None);
+    }
+    let (r, model, geometry) = (point.tangent.scaled(-1.0), &point.model, &point.geometry);
+    // superlinear, but not below what is known of the right-hand side
+    let size = r.norm();
+    let forcing = size.sqrt().clamp(1e-8, 0.1).max((10.0 * point.tangent_noise / size).min(0.5));
+    NewtonPath::new(model, at, geometry, &point.y, &point.v, &r, radius, forcing, floor).map(Some)
 }
 
 /// The step τ in T and the decrease of f that the model expects.
 fn model_step<P: Problem>(
     at: &At<P>,
     point: &SelectedPoint<P::Y>,
+    path: Option<&NewtonPath<P::Y>>,
     lowest: Option<&P::Y>,
     alpha: f64,
     floor: f64,
@@ -264,21 +348,14 @@ where
     P::Lower: SecondOrder<P::X, P::Y>,
 {
     let r = &point.tangent;
-    let mut step = if let Some(step) = point.model.function(|value| -value.abs().max(floor).recip(), r) {
-        step
-    } else {
-        let forcing = r.norm().sqrt().clamp(1e-8, 0.1);
-        let target = r.scaled(-1.0);
-        point.model.conjugate_gradients(
-            at,
-            &point.geometry,
-            &point.y,
-            &point.v,
-            &target,
-            radius,
-            forcing,
-            floor,
-        )?
+    let newton = point.model.function(|value| -value.abs().max(floor).recip(), r);
+    let (mut step, mut change) = match (newton, path) {
+        (Some(newton), _) => (newton, None),
+        (None, Some(path)) => {
+            let (step, change) = path.within(radius);
+            (step, Some(change))
+        }
+        (None, None) => (r.zeros_like(), None),
     };
     let norm = step.norm();
     if norm > radius {
@@ -290,7 +367,13 @@ where
         // f falls to both sides to second order; take the side to which it falls to first order
         let side = if r.dot(q) > 0.0 { -0.5 } else { 0.5 };
         step.axpy(side * radius, q);
+        change = None;
     }
-    let curved = point.model.product(at, &point.geometry, &point.y, &point.v, &step)?;
-    Ok((step.clone(), (r.dot(&step) + 0.5 * curved.dot(&step)).min(0.0)))
+    let change = if let Some(change) = change {
+        change
+    } else {
+        let curved = point.model.product(at, &point.geometry, &point.y, &point.v, &step, 1e-2)?;
+        r.dot(&step) + 0.5 * curved.dot(&step)
+    };
+    Ok((step, change.min(0.0)))
 }

@@ -108,7 +108,7 @@ impl<Y: Vector> TangentModel<Y> {
         Some(if basis.is_empty() { r.zeros_like() } else { combine(basis, &image) })
     }
 
-    /// M_T t for tangent t: from the basis, or by differences and one projection.
+    /// M_T t for tangent t: from the basis, or by differences and one projection of this accuracy.
     pub fn product<P: Problem<Y = Y>>(
         &self,
         at: &At<P>,
@@ -116,14 +116,20 @@ impl<Y: Vector> TangentModel<Y> {
         y: &Y,
         v: &Y,
         t: &Y,
+        accuracy: f64,
     ) -> OracleResult<Y>
     where
         P::Lower: SecondOrder<P::X, P::Y>,
     {
-        match self.function(|value| value, t) {
-            Some(image) => Ok(image),
-            None => geometry.project(at, y, &ambient_product(at, y, v, t)?),
+        if let Some(image) = self.function(|value| value, t) {
+            return Ok(image);
         }
+        // P(A − θ)t + θt is P A t for tangent t whatever θ is. What t has outside T by inexact projections meets
+        // curvature θ there instead of none, which an eigenvalue or a step would be made of.
+        let image = ambient_product(at, y, v, t)?;
+        let theta = image.norm() / t.norm().max(f64::MIN_POSITIVE);
+        let shifted = image.plus(-theta, t);
+        Ok(geometry.project_to(at, y, &shifted, accuracy)?.part.plus(theta, t))
     }
 
     /// M_T⁺ r for tangent r; eigenvalues of modulus up to `floor` are left out. Without a basis by conjugate
@@ -144,60 +150,9 @@ impl<Y: Vector> TangentModel<Y> {
             return Ok(image);
         }
         // what the solve for r left outside T has no curvature there and would be amplified
-        let r = geometry.project(at, y, r)?;
-        self.conjugate_gradients(at, geometry, y, v, &r, f64::INFINITY, 1e-3, floor)
-    }
-
-    /// Solves M_T τ = r in T by conjugate gradients, inside |τ| ≤ radius; negative curvature leads to the boundary
-    /// (Steihaug), or ends the iteration when there is no boundary.
-    #[expect(clippy::too_many_arguments, reason = "the operator is known by its oracles")]
-    pub fn conjugate_gradients<P: Problem<Y = Y>>(
-        &self,
-        at: &At<P>,
-        geometry: &Geometry<Y>,
-        y: &Y,
-        v: &Y,
-        r: &Y,
-        radius: f64,
-        tolerance: f64,
-        floor: f64,
-    ) -> OracleResult<Y>
-    where
-        P::Lower: SecondOrder<P::X, P::Y>,
-    {
-        let mut tau = r.zeros_like();
-        let mut residual = r.clone();
-        let mut direction = residual.clone();
-        let mut rr = residual.dot(&residual);
-        let goal = tolerance * rr.sqrt();
-        for _ in 0..200 {
-            if rr.sqrt() <= goal || rr == 0.0 {
-                break;
-            }
-            let image = self.product(at, geometry, y, v, &direction)?;
-            let (curvature, length) = (direction.dot(&image), direction.norm());
-            if curvature <= floor * length * length {
-                if radius.is_finite() {
-                    tau.axpy(radius / length, &direction);
-                }
-                break;
-            }
-            let step = rr / curvature;
-            tau.axpy(step, &direction);
-            if tau.norm() >= radius {
-                break;
-            }
-            residual.axpy(-step, &image);
-            let next = residual.dot(&residual);
-            direction.scale(next / rr);
-            direction.axpy(1.0, &residual);
-            rr = next;
-        }
-        let norm = tau.norm();
-        if norm > radius {
-            tau.scale(radius / norm);
-        }
-        Ok(tau)
+        let r = geometry.project_to(at, y, r, 1e-3)?.part;
+        let path = NewtonPath::new(self, at, geometry, y, v, &r, f64::INFINITY, 1e-3, floor)?;
+        Ok(path.within(f64::INFINITY).0)
     }
 
     /// Estimates λ_min(M_T) by a short Lanczos process in T where there is no basis; gives its direction too.
@@ -214,8 +169,17 @@ impl<Y: Vector> TangentModel<Y> {
         if matches!(self, Self::Explicit { .. }) {
             return Ok(self.lowest_direction());
         }
-        let start = geometry.project(at, y, &Stream::new(0, TANGENT_PURPOSE).normal_like(y))?;
-        let found = extremes(&mut |t| self.product(at, geometry, y, v, t), &start, 8, DIFFERENCE_NOISE)?;
+        let random = Stream::new(0, TANGENT_PURPOSE).normal_like(y);
+        let search = |accuracy: f64| {
+            let start = geometry.project_to(at, y, &random, accuracy)?.part;
+            let noise = accuracy.max(DIFFERENCE_NOISE);
+            extremes(&mut |t| self.product(at, geometry, y, v, t, accuracy), &start, 8, noise)
+        };
+        // Ritz values move by at most the error of a product. Only a curvature that this could hide is looked at closer.
+        let mut found = search(ROUGH)?;
+        if found.as_ref().is_some_and(|e| e.smallest.abs() <= 100.0 * ROUGH * e.norm) {
+            found = search(0.0)?;
+        }
         *self = Self::Implicit { alpha: found.as_ref().map(|e| e.smallest) };
         Ok(found.map(|e| e.vector))
     }
@@ -223,8 +187,120 @@ impl<Y: Vector> TangentModel<Y> {
 
 /// Relative error that a product by differences and an iterative projection stays below.
 const DIFFERENCE_NOISE: f64 = 1e-6;
+/// Accuracy of projections while the curvature in T is only told from none.
+const ROUGH: f64 = 1e-4;
 /// Purpose of the random stream that starts Lanczos processes in T.
 const TANGENT_PURPOSE: u64 = 0x7a;
+
+/// The way of conjugate gradients in T towards the minimum of the model rᵀτ + ½τᵀM_Tτ of f along S(x), which Steihaug's
+/// truncated Newton method follows up to its trust radius. The way does not depend on the radius: a smaller one after a
+/// rejected step costs nothing.
+///
+/// Projections are as exact as the step needs them: iteration j may err by forcing·|r₀|/|r_j| relatively without keeping
+/// the residual above forcing·|r₀| (V. Simoncini and D. Szyld, SIAM J. Sci. Comput. 25 (2003)), so they become
+/// cheaper along the way. A tenth of that is allowed.
+#[derive(Clone, Debug)]
+pub struct NewtonPath<Y> {
+    zero: Y,
+    legs: Vec<Leg<Y>>,
+}
+
+/// One direction of the way: the model falls by s·slope − ½s²·curvature along s·direction.
+#[derive(Clone, Debug)]
+struct Leg<Y> {
+    direction: Y,
+    slope: f64,
+    curvature: f64,
+    /// Whether the curvature is too small or negative, so that the model falls up to any radius.
+    is_flat: bool,
+}
+
+/// Most products with M_T on one way.
+const MAX_LEGS: usize = 200;
+
+impl<Y: Vector> NewtonPath<Y> {
+    /// The way from 0 until |residual| ≤ forcing·|r|, |τ| ≥ radius, or curvature of at most `floor`.
+    #[expect(clippy::too_many_arguments, reason = "the operator is known by its oracles")]
+    pub fn new<P: Problem<Y = Y>>(
+        model: &TangentModel<Y>,
+        at: &At<P>,
+        geometry: &Geometry<Y>,
+        y: &Y,
+        v: &Y,
+        r: &Y,
+        radius: f64,
+        forcing: f64,
+        floor: f64,
+    ) -> OracleResult<Self>
+    where
+        P::Lower: SecondOrder<P::X, P::Y>,
+    {
+        let mut path = Self { zero: r.zeros_like(), legs: vec![] };
+        let (mut tau, mut residual) = (r.zeros_like(), r.clone());
+        let mut direction = residual.clone();
+        let mut rr = residual.dot(&residual);
+        let start = rr.sqrt();
+        while rr > 0.0 && rr.sqrt() > forcing * start && path.legs.len() < MAX_LEGS {
+            let accuracy = (0.1 * forcing * start / rr.sqrt()).min(MOST_ERROR);
+            let image = model.product(at, geometry, y, v, &direction, accuracy)?;
+            let (curvature, length) = (direction.dot(&image), direction.norm());
+            let is_flat = curvature <= floor * length * length;
+            path.legs.push(Leg { direction: direction.clone(), slope: rr, curvature, is_flat });
+            if is_flat {
+                break;
+            }
+            let step = rr / curvature;
+            tau.axpy(step, &direction);
+            if tau.norm() >= radius {
+                break;
+            }
+            residual.axpy(-step, &image);
+            let next = residual.dot(&residual);
+            direction.scale(next / rr);
+            direction.axpy(1.0, &residual);
+            rr = next;
+        }
+        Ok(path)
+    }
+
+    /// Radius to begin with: twice the length of the first leg, along which f falls steepest. Infinite when that leg is flat.
+    pub fn first_radius(&self) -> f64 {
+        self.legs
+            .first()
+            .filter(|leg| !leg.is_flat)
+            .map_or(f64::INFINITY, |leg| 2.0 * leg.slope / leg.curvature * leg.direction.norm())
+    }
+
+    /// The step inside the radius, and by how much the model changes along it. Negative curvature leads to the radius, or
+    /// ends the way when there is none. The radius must not be larger than that of [`NewtonPath::new`].
+    pub fn within(&self, radius: f64) -> (Y, f64) {
+        let mut tau = self.zero.clone();
+        let mut change = 0.0;
+        for leg in &self.legs {
+            let newton = if leg.is_flat { f64::INFINITY } else { leg.slope / leg.curvature };
+            // |τ + s d| = radius
+            let (tt, td, dd) = (tau.dot(&tau), tau.dot(&leg.direction), leg.direction.dot(&leg.direction));
+            let boundary = if radius.is_finite() {
+                (-td + (td * td + dd * (radius * radius - tt)).max(0.0).sqrt()) / dd
+            } else {
+                f64::INFINITY
+            };
+            let s = newton.min(boundary);
+            if s.is_infinite() {
+                break;
+            }
+            tau.axpy(s, &leg.direction);
+            change += s * (0.5 * s * leg.curvature - leg.slope);
+            if boundary <= newton {
+                break;
+            }
+        }
+        (tau, change)
+    }
+}
+
+/// Most relative error of a projection, however little is asked of it.
+const MOST_ERROR: f64 = 0.05;
 
 /// Σ weights_i basis_i.
 fn combine<Y: Vector>(basis: &[Y], weights: &[f64]) -> Y {
@@ -233,4 +309,62 @@ fn combine<Y: Vector>(basis: &[Y], weights: &[f64]) -> Y {
         sum.axpy(*weight, t);
     }
     sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The way of conjugate gradients on a diagonal model, without a problem: legs by the textbook.
+    fn path(diagonal: &[f64], r: &[f64], legs: usize) -> NewtonPath<Vec<f64>> {
+        let (mut residual, mut direction) = (r.to_vec(), r.to_vec());
+        let mut path = NewtonPath { zero: vec![0.0; r.len()], legs: vec![] };
+        for _ in 0..legs {
+            let rr = residual.dot(&residual);
+            let image: Vec<f64> = direction.iter().zip(diagonal).map(|(d, a)| d * a).collect();
+            let curvature = direction.dot(&image);
+            let is_flat = curvature <= 0.0;
+            path.legs.push(Leg { direction: direction.clone(), slope: rr, curvature, is_flat });
+            if is_flat {
+                break;
+            }
+            residual.axpy(-rr / curvature, &image);
+            direction = residual.plus(residual.dot(&residual) / rr, &direction);
+        }
+        path
+    }
+    fn model(diagonal: &[f64], r: &[f64], tau: &[f64]) -> f64 {
+        diagonal.iter().zip(r).zip(tau).map(|((a, r), t)| 0.5 * a * t * t - r * t).sum()
+    }
+
+    #[test]
+    fn a_large_radius_gives_the_newton_step_and_a_small_one_its_boundary() {
+        let (diagonal, r) = ([1.0, 4.0, 10.0], [1.0, -2.0, 0.5]);
+        let path = path(&diagonal, &r, 3);
+        let (step, change) = path.within(1e3);
+        for ((t, r), a) in step.iter().zip(&r).zip(&diagonal) {
+            assert!((t - r / a).abs() < 1e-12);
+        }
+        assert!((change - model(&diagonal, &r, &step)).abs() < 1e-12);
+        let mut last = 0.0;
+        for radius in [0.01, 0.1, 0.5, 1.0] {
+            let (step, change) = path.within(radius);
+            assert!((step.norm() - radius).abs() < 1e-12 && change < last);
+            assert!((change - model(&diagonal, &r, &step)).abs() < 1e-12);
+            last = change;
+        }
+        assert!((path.first_radius() - 2.0 * path.within(path.first_radius() / 2.0).0.norm()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn negative_curvature_leads_to_the_radius_and_ends_the_way_without_one() {
+        let (diagonal, r) = ([1.0, -1.0], [1.0, 0.5]);
+        let path = path(&diagonal, &r, 2);
+        assert!(!path.legs[0].is_flat && path.legs[1].is_flat);
+        let (step, change) = path.within(7.0);
+        assert!((step.norm() - 7.0).abs() < 1e-12);
+        assert!((change - model(&diagonal, &r, &step)).abs() < 1e-10);
+        let (step, _) = path.within(f64::INFINITY);
+        assert!(step.norm() < 7.0);
+    }
 }

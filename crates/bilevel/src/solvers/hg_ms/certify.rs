@@ -53,6 +53,7 @@ impl HgMs {
         // row 5
         if exact {
             certificate.kernel_dim = Some(geometry.kernel_dim());
+            certificate.kernel_dim_spread = geometry.kernel_dim_spread();
             if let Some(cut) = &geometry.cut {
                 certificate.rank_gap = finite(cut.gap);
             }
@@ -124,13 +125,13 @@ impl HgMs {
         {
             certificate.add(Finding::Underexplored { mass });
         }
-        // selection, solve and landing parts; the last by the scale of G, since no second landing is made to measure it
+        // selection, solve and landing parts
         let solve_part = if geometry.range_min.is_finite() {
             jacobian * point.solve_residual * point.b.norm() * geometry.norm / geometry.range_min.powi(2)
         } else {
             0.0
         };
-        let landing_part = gradient_norm * distance / (1.0 + y.norm());
+        let landing_part = landing_error(at, point, gradient_norm)?;
         certificate.error = best.hypergradient.as_ref().map(|h| h.correction + solve_part + landing_part);
         Ok(())
     }
@@ -185,6 +186,26 @@ impl HgMs {
     }
 }
 
+/// By how much G would change on the way from y to S(x): |E s| with the Newton step s = H⁺∇_y g, since the formula of the
+/// change along S(x) holds along any direction to first order while P∇_y f is small. Its own error is O(δ²).
+///
+/// Where y is within rounding of S(x), `NEAR` times it, the scale of G times the relative distance stands in and saves
+/// the solves.
+fn landing_error<P: Problem>(at: &At<P>, point: &SelectedPoint<P::Y>, gradient_norm: f64) -> OracleResult<f64>
+where
+    P::Lower: SecondOrder<P::X, P::Y>,
+{
+    let relative = point.distance() / (1.0 + point.y.norm());
+    if relative <= NEAR * point.y.resolution() || !point.geometry.range_min.is_finite() {
+        return Ok(gradient_norm * relative);
+    }
+    let step = point.geometry.pseudoinverse_to(at, &point.y, &point.g_y, 1e-2)?.v;
+    Ok(along(at, point, &step)?.norm())
+}
+
+/// Multiple of the resolution of y up to which a landing is exact.
+const NEAR: f64 = 1e4;
+
 /// Rows 6 and 13 by random probes: |J ζ| and |J P ζ|. Returns the estimate of |J|.
 fn certify_jacobian<P: Problem>(
     at: &At<P>,
@@ -198,14 +219,15 @@ where
 {
     let y = &point.y;
     let mut stream = Stream::new(0, JACOBIAN_PURPOSE);
-    let (mut all, mut flat) = (0.0, 0.0);
+    let (mut all, mut flat, mut noise) = (0.0, 0.0, 0.0_f64);
     let mut zeta = y.zeros_like();
     for _ in 0..JACOBIAN_PROBES {
         zeta = stream.normal_like(y);
         all += at.j(y, &zeta)?.norm().powi(2) / JACOBIAN_PROBES as f64;
         if exact {
-            let tangent = point.geometry.project(at, y, &zeta)?;
-            flat += at.j(y, &tangent)?.norm().powi(2) / JACOBIAN_PROBES as f64;
+            let tangent = point.geometry.project_resolved(at, y, &zeta, 0.0)?;
+            noise = noise.max(tangent.noise);
+            flat += at.j(y, &tangent.part)?.norm().powi(2) / JACOBIAN_PROBES as f64;
         }
     }
     let jacobian = all.sqrt();
@@ -213,8 +235,9 @@ where
     if exact {
         let ratio = if all > 0.0 { (flat / all).sqrt() } else { 0.0 };
         certificate.range_ratio = Some(ratio);
-        // off S by δ the ratio is O(δ)
-        if ratio > (1e2 * point.distance() / (1.0 + y.norm())).max(1e-6) {
+        // off S by δ the ratio is O(δ); |J e| ≤ |J||e| for what the projection left of the range
+        let resolved = (1e2 * point.distance() / (1.0 + y.norm())).max(noise);
+        if ratio > resolved.max(1e-6) {
             certificate.add(Finding::OutOfClass { ratio });
         }
     }
