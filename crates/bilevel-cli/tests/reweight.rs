@@ -98,6 +98,16 @@ fn a_run_ends_with_weights_a_table_and_a_report() {
     assert!(fs::read_to_string(Path::new(&out).join("report.html")).unwrap().contains("</html>"));
     let again = bilevel(&["report", &out]);
     assert!(again.status.success(), "{}", error_of(&again));
+    let export = |method: &str| bilevel(&["export", &out, "--to", "hf", "--method", method]);
+    let uniform = export("uniform");
+    assert!(uniform.status.success(), "{}", error_of(&uniform));
+    let written =
+        fs::read_to_string(String::from_utf8(uniform.stdout).unwrap().lines().next().unwrap()).unwrap();
+    assert!(written.contains("0.5") && written.contains("uniform"), "{written}");
+    let unknown = export("unifrom");
+    assert_eq!(unknown.status.code(), Some(2));
+    contains_all(&error_of(&unknown), &["unifrom", "did you mean uniform?"]);
+    contains_all(&error_of(&export("grid")), &["no weights of `grid`", "hg-ms, uniform", "give one of them"]);
     for trainer in ["axolotl", "llama-factory", "hf", "nemo"] {
         let export = bilevel(&["export", &out, "--to", trainer]);
         assert!(export.status.success(), "{trainer}: {}", error_of(&export));

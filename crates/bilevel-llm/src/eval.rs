@@ -72,7 +72,7 @@ const RESAMPLES: usize = 2000;
 ///
 /// The standard error has two parts: from the test examples (bootstrap over examples of the mean difference over
 /// seeds) and from the seeds (bootstrap over seeds, times √(n/(n − 1)), by which a bootstrap over n items is too
-/// small). One seed has no second part.
+/// small). One seed has no second part, and no verdict.
 pub fn compare(method: Method, baseline: Method, ours: &[&Scores], theirs: &[&Scores]) -> Comparison {
     let seeds = ours.len();
     let examples = ours[0].sums.len();
@@ -104,7 +104,9 @@ pub fn compare(method: Method, baseline: Method, ours: &[&Scores], theirs: &[&Sc
     let from_seeds = if seeds > 1 { variance(&by_seeds) * n / (n - 1.0) } else { 0.0 };
     let standard_error = (variance(&by_examples) + from_seeds).sqrt();
     jointly.sort_by(f64::total_cmp);
-    let verdict = if difference < -2.0 * standard_error {
+    let verdict = if seeds < 2 {
+        Verdict::OneSeed
+    } else if difference < -2.0 * standard_error {
         Verdict::Better
     } else if difference > 2.0 * standard_error {
         Verdict::Worse
@@ -149,6 +151,13 @@ mod tests {
         assert!((result.difference + 0.1).abs() < 4.0 * 0.007, "{result:?}");
         assert!(result.standard_error < 0.02, "{result:?}");
         assert!(result.interval.0 < result.difference && result.difference < result.interval.1);
+    }
+
+    #[test]
+    fn one_seed_gives_no_verdict_however_large_the_difference() {
+        let result = compare(Method::HgMs, Method::Uniform, &[&scores(-1.0, 1)], &[&scores(0.0, 2)]);
+        assert!(result.difference < -10.0 * result.standard_error, "{result:?}");
+        assert_eq!(result.verdict, Verdict::OneSeed);
     }
 
     #[test]

@@ -169,7 +169,7 @@ pub struct Comparison {
     pub baseline: Method,
     /// Test loss of `method` minus that of `baseline`, nats per token; negative is better.
     pub difference: f64,
-    /// Its standard error: paired bootstrap over test examples and over seeds.
+    /// Its standard error: paired bootstrap over test examples and, where there are several, over seeds.
     pub standard_error: f64,
     /// 95 % interval of the paired bootstrap over examples and seeds.
     pub interval: (f64, f64),
@@ -187,6 +187,8 @@ pub enum Verdict {
     NoDifference,
     /// Higher loss by more than two standard errors.
     Worse,
+    /// One seed: how much the models differ from seed to seed is not known, and nothing may be said.
+    OneSeed,
 }
 
 /// Which part of a method's work a trace row is of.

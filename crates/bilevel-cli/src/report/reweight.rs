@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write};
 
+use bilevel_llm::result::Verdict;
 use serde::Deserialize;
 
 use super::{
@@ -113,6 +114,7 @@ struct Comparison {
     baseline: String,
     difference: Option<f64>,
     standard_error: Option<f64>,
+    verdict: Option<Verdict>,
 }
 
 /// A line of `trace.jsonl`.
@@ -172,15 +174,13 @@ impl Outcome {
 }
 
 impl Comparison {
-    /// What may be said: a difference below two standard errors is none.
+    /// What may be said, and its colour.
     fn verdict(&self) -> (&'static str, &'static str) {
-        let (difference, error) = (or_nan(self.difference), or_nan(self.standard_error));
-        if !difference.is_finite() || !error.is_finite() || difference.abs() < 2.0 * error {
-            ("soft", "no difference")
-        } else if difference < 0.0 {
-            ("good", "better")
-        } else {
-            ("bad", "worse")
+        match self.verdict {
+            Some(Verdict::Better) => ("good", "better"),
+            Some(Verdict::Worse) => ("bad", "worse"),
+            Some(Verdict::OneSeed) => ("soft", "one seed, no verdict"),
+            Some(Verdict::NoDifference) | None => ("soft", "no difference"),
         }
     }
 }

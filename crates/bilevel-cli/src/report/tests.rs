@@ -117,10 +117,12 @@ fn a_reweighting_report_has_every_part_and_stands_alone() {
 }
 
 #[test]
-fn what_is_below_two_standard_errors_is_no_difference() {
-    let weights = WEIGHTS.replace(r#""standard_error": 0.03"#, r#""standard_error": 0.11"#);
-    let html = drawn(&[("weights.json", &weights)]);
-    assert!(html.contains("no difference") && !html.contains(">better<"));
+fn the_verdict_is_that_of_the_result() {
+    for (verdict, words) in [("no-difference", ">no difference<"), ("one-seed", ">one seed, no verdict<")] {
+        let weights = WEIGHTS.replace(r#""verdict": "better""#, &format!(r#""verdict": "{verdict}""#));
+        let html = drawn(&[("weights.json", &weights)]);
+        assert!(html.contains(words) && !html.contains(">better<"), "{verdict}");
+    }
 }
 
 #[test]

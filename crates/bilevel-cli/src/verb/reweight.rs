@@ -229,6 +229,7 @@ fn in_words(result: &RunResult) -> String {
             Verdict::Better => "better",
             Verdict::NoDifference => "no difference that could be told from noise",
             Verdict::Worse => "worse",
+            Verdict::OneSeed => "one seed gives no verdict; run three or more",
         };
         text += &format!(
             "{} against {}: {:+.4} ± {:.4}, {verdict}\n",

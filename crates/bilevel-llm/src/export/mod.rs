@@ -95,7 +95,7 @@ pub enum ExportError {
     #[error("the recipe in weights.json: {0}")]
     Recipe(#[from] ReweightError),
     /// The method did not run.
-    #[error("the run has no weights of `{method}`; it has those of {known}")]
+    #[error("the run has no weights of `{method}`; it has those of {known}; give one of them")]
     NoMethod {
         /// The method asked for.
         method: String,

@@ -187,7 +187,7 @@ fn shares_of_examples_undo_the_length_of_responses() {
     assert_eq!(mixture.parts[1].split(), "train[5:]");
 
     let error = Mixture::new(&result, Some(Method::Uniform)).unwrap_err().to_string();
-    assert_eq!(error, "the run has no weights of `uniform`; it has those of hg-ms");
+    assert_eq!(error, "the run has no weights of `uniform`; it has those of hg-ms; give one of them");
 }
 
 #[test]

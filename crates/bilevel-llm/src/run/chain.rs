@@ -30,6 +30,7 @@ const TRACED: usize = 64;
 /// weights are not judged on the very run that they were fitted to.
 const SEARCH: u64 = 0;
 const RETRAINING: u64 = 1;
+const RANDOM: u64 = 2;
 
 /// Everything of a chain but its network; JSON in its checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -91,6 +92,13 @@ pub struct Chain<'a, 'p> {
     pub store: &'a Store,
 }
 
+/// A draw from Dirichlet(1, …, 1): independent exponentials over their sum.
+pub fn dirichlet(k: usize, stream: &mut Stream) -> Vec<f64> {
+    let draws: Vec<f64> = (0..k).map(|_| -(1.0 - stream.uniform()).ln()).collect();
+    let sum: f64 = draws.iter().sum();
+    draws.iter().map(|draw| draw / sum).collect()
+}
+
 impl Chain<'_, '_> {
     fn name(&self) -> String {
         format!("{}-{}", self.method, self.seed)
@@ -111,6 +119,7 @@ impl Chain<'_, '_> {
                 let total: u64 = setting.sources.iter().map(|s| s.info.tokens).sum();
                 Some(setting.sources.iter().map(|s| s.info.tokens as f64 / total as f64).collect())
             }
+            Method::Random => Some(dirichlet(setting.sources.len(), &mut Stream::new(self.seed, RANDOM))),
             Method::HgMs | Method::Alignment | Method::Grid => None,
         };
         let initial = match &reweight.initial {

@@ -208,7 +208,7 @@ impl Prepared {
         let recipe = &self.setting.recipe;
         let budgets = |m: &Method| match m {
             Method::HgMs | Method::Alignment => 2.0,
-            Method::Uniform | Method::Proportional => 1.0,
+            Method::Uniform | Method::Proportional | Method::Random => 1.0,
             Method::Grid => {
                 let n = (1.0 / recipe.reweight.grid_step).round();
                 let k = recipe.sources.len();
@@ -372,7 +372,7 @@ fn finish(
     let methods: Vec<MethodResult> =
         recipe.reweight.methods.iter().map(|&m| method_result(prepared, m, &of(m))).collect();
     let mut comparisons = Vec::new();
-    for baseline in [Method::Uniform, Method::Proportional] {
+    for baseline in [Method::Uniform, Method::Proportional, Method::Random] {
         for &method in &recipe.reweight.methods {
             if method == baseline || !recipe.reweight.methods.contains(&baseline) {
                 continue;

@@ -189,6 +189,35 @@ fn one_source_gets_weight_one_and_no_signal() {
 }
 
 #[test]
+fn a_random_mixture_is_one_of_its_seed_and_trained_with_the_same_budget() {
+    let (_folder, mut recipe) = folder(&["up", "noise", "twin"]);
+    recipe.run.budget = 20_000;
+    recipe.run.seeds = vec![1, 2];
+    recipe.reweight.methods = vec![Method::Random, Method::Uniform];
+    let result = run(&recipe);
+    let seeds = &result.methods[0].seeds;
+    assert_ne!(seeds[0].weights, seeds[1].weights);
+    for seed in seeds {
+        assert!((seed.weights.iter().sum::<f64>() - 1.0).abs() < 1e-12, "{seed:?}");
+        assert!(seed.search.is_none(), "nothing is learned");
+        assert_eq!(seed.retraining.budget, 20_000.0);
+    }
+    assert!(result.comparisons.iter().any(|c| (c.method, c.baseline) == (Method::Uniform, Method::Random)));
+    assert_eq!(result.methods, run(&recipe).methods);
+}
+
+#[test]
+fn random_mixtures_are_uniform_on_the_simplex() {
+    // The mean of a coordinate of Dirichlet(1, 1, 1) is 1/3, its variance 1/18.
+    let mut stream = bilevel::rng::Stream::new(3, 0);
+    let draws: Vec<f64> = (0..4000).map(|_| chain::dirichlet(3, &mut stream)[1]).collect();
+    let mean = draws.iter().sum::<f64>() / 4000.0;
+    let variance = draws.iter().map(|p| (p - mean).powi(2)).sum::<f64>() / 4000.0;
+    // Standard errors √(1/18/4000) = 0.0037 and about 0.0011.
+    assert!((mean - 1.0 / 3.0).abs() < 0.015 && (variance - 1.0 / 18.0).abs() < 0.005, "{mean} {variance}");
+}
+
+#[test]
 fn the_grid_tries_every_point_and_says_what_it_cost() {
     let (_folder, mut recipe) = folder(&["up", "noise"]);
     recipe.run.budget = 20_000;

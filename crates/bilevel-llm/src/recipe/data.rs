@@ -1,0 +1,124 @@
+//! The data of a recipe.
+
+use std::path::PathBuf;
+
+use bilevel::ConfigError;
+use serde::{Deserialize, Serialize};
+
+use super::{is_zero, need};
+
+/// `[[source]]`: a name, and the keys of [`DataSpec`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "toml::Table")]
+pub struct SourceSpec {
+    /// Its name: letters, digits, `-`, `_`, `.`; random streams belong to the name, not to the place in the recipe.
+    pub name: String,
+    /// Where its examples are.
+    #[serde(flatten)]
+    pub data: DataSpec,
+}
+
+/// By hand, since a flattened struct cannot refuse unknown keys.
+impl TryFrom<toml::Table> for SourceSpec {
+    type Error = String;
+    fn try_from(mut table: toml::Table) -> Result<Self, String> {
+        let name = match table.remove("name") {
+            Some(toml::Value::String(name)) => name,
+            Some(other) => return Err(format!("source name {other} is not a string")),
+            None => return Err("a [[source]] without a name".into()),
+        };
+        let data = DataSpec::deserialize(table).map_err(|e| e.message().to_owned())?;
+        Ok(Self { name, data })
+    }
+}
+
+/// Files and the meaning of their fields. When no field is named, the names are guessed from the first record.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataSpec {
+    /// One file or several: `.jsonl`, `.json` (a list of records) or `.txt` (documents separated by blank lines).
+    pub path: Paths,
+    /// Field of the prompt, on which there is no loss.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
+    /// Field of the response, on which the loss is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response: Option<String>,
+    /// Field of a list of messages (`role`/`content` or `from`/`value`); the loss is on the assistant's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages: Option<String>,
+    /// Field of running text, all of it under the loss.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// How the prompt is made of fields: `"Question: {question}\nAnswer: "`. Replaces `prompt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
+    /// Records left out at the start of the (concatenated) files.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skip: u64,
+    /// Records taken after these; all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub take: Option<u64>,
+}
+
+/// One path or a list of paths.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Paths {
+    /// One file.
+    One(PathBuf),
+    /// Several, read in this order.
+    Many(Vec<PathBuf>),
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
+}
+
+impl Paths {
+    /// The files in order.
+    pub fn as_slice(&self) -> &[PathBuf] {
+        match self {
+            Self::One(path) => std::slice::from_ref(path),
+            Self::Many(paths) => paths,
+        }
+    }
+    pub(super) fn as_mut_slice(&mut self) -> &mut [PathBuf] {
+        match self {
+            Self::One(path) => std::slice::from_mut(path),
+            Self::Many(paths) => paths,
+        }
+    }
+}
+
+impl DataSpec {
+    pub(super) fn validate(&self, table: &str) -> Result<(), ConfigError> {
+        need(!self.path.as_slice().is_empty(), &format!("{table}.path"), "[]", "give at least one file")?;
+        let kinds = [
+            self.prompt.is_some() || self.response.is_some() || self.template.is_some(),
+            self.messages.is_some(),
+            self.text.is_some(),
+        ];
+        need(
+            kinds.iter().filter(|&&k| k).count() <= 1,
+            table,
+            "several kinds of fields",
+            "name either prompt (or template) and response, or messages, or text",
+        )?;
+        need(
+            !kinds[0] || (self.response.is_some() && (self.prompt.is_some() || self.template.is_some())),
+            &format!("{table}.response"),
+            self.response.as_deref().unwrap_or("(absent)"),
+            "a prompt (or template) and a response go together",
+        )?;
+        need(
+            self.prompt.is_none() || self.template.is_none(),
+            &format!("{table}.template"),
+            self.template.as_deref().unwrap_or(""),
+            "give prompt or template, not both",
+        )?;
+        need(self.take != Some(0), &format!("{table}.take"), 0, "at least 1, or leave it out for all records")
+    }
+}

@@ -1,0 +1,74 @@
+//! The ways to choose the weights.
+
+use std::str::FromStr;
+
+use bilevel::{ConfigError, names};
+use serde::{Deserialize, Serialize};
+
+/// A way to choose the weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// Select among short continuations, then differentiate (the practical HG-MS).
+    HgMs,
+    /// Equal weights.
+    Uniform,
+    /// Weights in proportion to the sources' tokens.
+    Proportional,
+    /// One-step gradient alignment ⟨∇L_i, ∇L_val⟩.
+    Alignment,
+    /// Weights drawn at random for each seed, from Dirichlet(1, …, 1): every mixture is as likely as any other. A control: what
+    /// reaches no further than this has learned nothing.
+    Random,
+    /// Exhaustive grid on the simplex, at most three sources.
+    Grid,
+}
+
+impl Method {
+    /// Every method.
+    pub const ALL: [Self; 6] =
+        [Self::HgMs, Self::Uniform, Self::Proportional, Self::Alignment, Self::Random, Self::Grid];
+    /// Its name in recipes and results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::HgMs => "hg-ms",
+            Self::Uniform => "uniform",
+            Self::Proportional => "proportional",
+            Self::Alignment => "alignment",
+            Self::Random => "random",
+            Self::Grid => "grid",
+        }
+    }
+}
+
+impl std::fmt::Display for Method {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Method {
+    type Err = ConfigError;
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        Self::ALL.into_iter().find(|method| method.name() == text).ok_or_else(|| {
+            let known = Self::ALL.map(Self::name);
+            let guess = names::nearest(text, known).unwrap_or_default();
+            ConfigError::new("method", text, format!("did you mean {guess}? Known are {}", known.join(", ")))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_recipes_and_a_wrong_one_gets_the_nearest() {
+        for method in Method::ALL {
+            assert_eq!(method.name().parse::<Method>().unwrap(), method);
+            assert_eq!(serde_json::to_value(method).unwrap(), method.name());
+        }
+        let error = "unifrom".parse::<Method>().unwrap_err().to_string();
+        assert!(error.contains("did you mean uniform?"), "{error}");
+    }
+}

@@ -1,0 +1,314 @@
+//! How the weights of a recipe are learned.
+
+use std::collections::BTreeMap;
+
+use bilevel::ConfigError;
+use serde::{Deserialize, Serialize};
+
+use super::{Method, need};
+
+/// `[reweight]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReweightSpec {
+    /// Methods to run, each with the same budget.
+    pub methods: Vec<Method>,
+    /// Training steps between two updates of the weights.
+    pub cycle: u64,
+    /// Short continuations among which HG-MS selects (n_c); 1 turns selection off.
+    pub continuations: usize,
+    /// Training steps of a continuation, at most `cycle`.
+    pub continuation_steps: u64,
+    /// Continuations with a training loss above the least by more than this are not selected (τ_loss, nats).
+    pub loss_tolerance: f64,
+    /// Damping of the linear system.
+    pub damping: Damping,
+    /// Conjugate-gradient steps.
+    pub cg_steps: u64,
+    /// Validation sequences for ∇L_val, each cycle.
+    pub validation_batch: usize,
+    /// Sequences of each source for ⟨∇L_i, v⟩, each cycle.
+    pub source_batch: usize,
+    /// Sequences of each source for the Gauss–Newton products, each cycle.
+    pub curvature_batch: usize,
+    /// How x moves.
+    pub upper: Upper,
+    /// How far x moves.
+    pub step: UpperStep,
+    /// Share of the past kept in the running mean of the hypergradient (averaging over cycles), in [0, 1).
+    pub averaging: f64,
+    /// The final weights are the mean of p over this last fraction of the cycles, in (0, 1].
+    pub average_last: f64,
+    /// Largest weight of any source; must be at least 1/K.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cap: Option<f64>,
+    /// Starting weights by source name, all sources, sum 1; uniform when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initial: Option<BTreeMap<String, f64>>,
+    /// Spacing of the grid on the simplex.
+    pub grid_step: f64,
+}
+
+impl Default for ReweightSpec {
+    fn default() -> Self {
+        Self {
+            methods: vec![Method::HgMs, Method::Uniform, Method::Proportional, Method::Alignment],
+            cycle: 20,
+            continuations: 2,
+            continuation_steps: 4,
+            loss_tolerance: 0.05,
+            damping: Damping::Horizon,
+            cg_steps: 3,
+            validation_batch: 64,
+            source_batch: 16,
+            curvature_batch: 8,
+            upper: Upper::Mirror,
+            step: UpperStep::default(),
+            averaging: 0.5,
+            average_last: 0.25,
+            cap: None,
+            initial: None,
+            grid_step: 0.25,
+        }
+    }
+}
+
+/// Damping of (H_GN + damping) v = ∇L_val.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "DampingField", into = "DampingField")]
+pub enum Damping {
+    /// D/(ηT): T remaining steps, η their mean step size, D the optimiser's diagonal.
+    #[default]
+    Horizon,
+    /// γI with this γ.
+    Fixed(f64),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged, expecting = "\"horizon\" or a positive number")]
+enum DampingField {
+    Number(f64),
+    Word(DampingWord),
+}
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum DampingWord {
+    Horizon,
+}
+impl From<DampingField> for Damping {
+    fn from(field: DampingField) -> Self {
+        match field {
+            DampingField::Number(gamma) => Self::Fixed(gamma),
+            DampingField::Word(DampingWord::Horizon) => Self::Horizon,
+        }
+    }
+}
+impl From<Damping> for DampingField {
+    fn from(damping: Damping) -> Self {
+        match damping {
+            Damping::Fixed(gamma) => Self::Number(gamma),
+            Damping::Horizon => Self::Word(DampingWord::Horizon),
+        }
+    }
+}
+
+/// How x moves along the averaged hypergradient.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Upper {
+    /// Exponentiated gradient on p, scaled by the running root mean square over all sources.
+    #[default]
+    Mirror,
+    /// Adam on x, coordinate by coordinate.
+    Adam,
+}
+
+/// The step in x, in units of the scaled hypergradient. TOML: `step = 0.3`, or `step = { reach = 3.0 }`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "UpperStepField", into = "UpperStepField")]
+pub enum UpperStep {
+    /// This far in each cycle.
+    PerCycle(f64),
+    /// This far over the whole budget: a cycle moves x by its share of the units spent. Methods whose hypergradients
+    /// cost more have fewer cycles, and move as far all the same.
+    Reach(f64),
+}
+
+impl Default for UpperStep {
+    fn default() -> Self {
+        Self::PerCycle(0.3)
+    }
+}
+
+impl UpperStep {
+    /// The step of a cycle that spent this share of the budget.
+    pub fn of_cycle(self, share: f64) -> f64 {
+        match self {
+            Self::PerCycle(step) => step,
+            Self::Reach(reach) => reach * share,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged, expecting = "a number for each cycle, or { reach = … } over the whole budget")]
+enum UpperStepField {
+    Number(f64),
+    Table(ReachField),
+}
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReachField {
+    reach: f64,
+}
+impl From<UpperStepField> for UpperStep {
+    fn from(field: UpperStepField) -> Self {
+        match field {
+            UpperStepField::Number(step) => Self::PerCycle(step),
+            UpperStepField::Table(ReachField { reach }) => Self::Reach(reach),
+        }
+    }
+}
+impl From<UpperStep> for UpperStepField {
+    fn from(step: UpperStep) -> Self {
+        match step {
+            UpperStep::PerCycle(step) => Self::Number(step),
+            UpperStep::Reach(reach) => Self::Table(ReachField { reach }),
+        }
+    }
+}
+
+impl ReweightSpec {
+    pub(super) fn validate(&self, names: &[&str]) -> Result<(), ConfigError> {
+        let k = names.len();
+        need(!self.methods.is_empty(), "reweight.methods", "[]", "give at least one method")?;
+        let mut methods = self.methods.clone();
+        methods.sort_unstable();
+        methods.dedup();
+        need(
+            methods.len() == self.methods.len(),
+            "reweight.methods",
+            self.methods.iter().map(|m| m.name()).collect::<Vec<_>>().join(", "),
+            "each method once",
+        )?;
+        need(
+            k <= 3 || !self.methods.contains(&Method::Grid),
+            "reweight.methods",
+            "grid",
+            &format!("the grid is for at most 3 sources, this recipe has {k}; leave it out"),
+        )?;
+        need(self.cycle > 0, "reweight.cycle", self.cycle, "at least 1 step")?;
+        need(
+            self.continuations > 0,
+            "reweight.continuations",
+            self.continuations,
+            "1 (no selection) or more",
+        )?;
+        need(
+            self.continuation_steps > 0 && self.continuation_steps <= self.cycle,
+            "reweight.continuation_steps",
+            self.continuation_steps,
+            &format!("between 1 and reweight.cycle = {}", self.cycle),
+        )?;
+        need(
+            self.loss_tolerance.is_finite() && self.loss_tolerance >= 0.0,
+            "reweight.loss_tolerance",
+            self.loss_tolerance,
+            "zero or positive, in nats",
+        )?;
+        if let Damping::Fixed(gamma) = self.damping {
+            need(
+                gamma.is_finite() && gamma > 0.0,
+                "reweight.damping",
+                gamma,
+                "\"horizon\" or a positive number; the curvature is singular without damping",
+            )?;
+        }
+        need(
+            (1..=10).contains(&self.cg_steps),
+            "reweight.cg_steps",
+            self.cg_steps,
+            "between 1 and 10; more steps amplify the noise of small batches",
+        )?;
+        need(
+            self.validation_batch >= 2,
+            "reweight.validation_batch",
+            self.validation_batch,
+            "at least 2: the noise estimate splits the batch",
+        )?;
+        need(
+            self.source_batch >= 2,
+            "reweight.source_batch",
+            self.source_batch,
+            "at least 2: the noise estimate splits the batch",
+        )?;
+        need(
+            self.curvature_batch >= 2,
+            "reweight.curvature_batch",
+            self.curvature_batch,
+            "at least 2: the noise estimate splits the batch",
+        )?;
+        match self.step {
+            UpperStep::PerCycle(step) => {
+                need(step.is_finite() && step > 0.0, "reweight.step", step, "positive, about 0.3")?;
+            }
+            UpperStep::Reach(reach) => {
+                need(reach.is_finite() && reach > 0.0, "reweight.step.reach", reach, "positive, about 3")?;
+            }
+        }
+        need((0.0..1.0).contains(&self.averaging), "reweight.averaging", self.averaging, "in [0, 1)")?;
+        need(
+            self.average_last > 0.0 && self.average_last <= 1.0,
+            "reweight.average_last",
+            self.average_last,
+            "in (0, 1]",
+        )?;
+        if let Some(cap) = self.cap {
+            need(
+                cap * k as f64 >= 1.0 && cap <= 1.0,
+                "reweight.cap",
+                cap,
+                &format!("between 1/K = {:.4} and 1", 1.0 / k as f64),
+            )?;
+        }
+        need(
+            self.grid_step > 0.0
+                && self.grid_step <= 1.0
+                && ((1.0 / self.grid_step).round() * self.grid_step - 1.0).abs() < 1e-9,
+            "reweight.grid_step",
+            self.grid_step,
+            "1/n for a whole n, for instance 0.25",
+        )?;
+        if let Some(initial) = &self.initial {
+            for (name, &weight) in initial {
+                need(
+                    names.contains(&name.as_str()),
+                    &format!("reweight.initial.{name}"),
+                    weight,
+                    &format!("no source has that name; the sources are {}", names.join(", ")),
+                )?;
+                need(
+                    weight > 0.0 && weight <= 1.0,
+                    &format!("reweight.initial.{name}"),
+                    weight,
+                    "weights lie in the simplex: each above 0 (a zero could never rise again) and at most 1",
+                )?;
+            }
+            if let Some(missing) = names.iter().find(|n| !initial.contains_key(**n)) {
+                return Err(ConfigError::new(
+                    format!("reweight.initial.{missing}"),
+                    "(absent)",
+                    "give every source a starting weight, or none",
+                ));
+            }
+            let sum: f64 = initial.values().sum();
+            need(
+                (sum - 1.0).abs() < 1e-6,
+                "reweight.initial",
+                format!("sum {sum}"),
+                "weights must sum to 1",
+            )?;
+        }
+        Ok(())
+    }
+}
