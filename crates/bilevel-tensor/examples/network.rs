@@ -1,7 +1,7 @@
 //! HG-MS on a 784-256-10 network that interpolates 500 images of Fashion-MNIST, without factorising its Hessian.
 //!
 //! ```text
-//! cargo run --release -p bilevel-tensor --example network -- [IMAGES] [f32|f64] [VALIDATION WEIGHT]
+//! cargo run --release -p bilevel-tensor --example network -- [IMAGES] [f32|f64] [VALIDATION WEIGHT] [OUTPUT SCALE]
 //! ```
 
 use std::time::Instant;
@@ -29,6 +29,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dtype = if arguments.get(1).is_some_and(|a| a == "f64") { DType::F64 } else { DType::F32 };
     let weight: f64 = arguments.get(2).map_or(Ok(1.0), |a| a.parse())?;
 
+    let output_scale: f64 = arguments.get(3).map_or(Ok(1.0), |a| a.parse())?;
+
     let (training, validation) = match Images::fashion_mnist(Part::Train, None) {
         Ok(images) => (images.take(count), Images::fashion_mnist(Part::Test, None)?.take(count)),
         Err(absent @ ImagesError::Absent { .. }) => {
@@ -38,7 +40,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         Err(other) => return Err(other.into()),
     };
-    let settings = NetworkSettings { dtype, validation: weight, ..NetworkSettings::default() };
+    let settings = NetworkSettings { dtype, validation: weight, output_scale, ..NetworkSettings::default() };
     // three labels in ten are wrong: the codes have something to correct
     let network = Network::new(&training.with_label_noise(0.3, 0), &validation, settings)?;
     let (x, y) = network.start(0);
@@ -51,7 +53,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // f32 knows ∇_y g to about 1e-7 of the residual's scale, f64 to 1e-16
     let (tol_land, tol_solve, tol_refine) =
-        if dtype == DType::F64 { (1e-9, 1e-8, 1e-6) } else { (1e-6, 1e-5, 1e-4) };
+        if dtype == DType::F64 { (1e-9, 1e-11, 1e-6) } else { (1e-6, 1e-5, 1e-4) };
     let solver = HgMs {
         land: Land { tol: tol_land, ..Land::default() },
         refine: Refine { tol: tol_refine, ..Refine::default() },

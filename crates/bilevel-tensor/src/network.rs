@@ -15,7 +15,7 @@ use crate::{
     tree::TensorTree,
 };
 
-/// A network net(y; a) = W₂ tanh(W₁ a + b₁) + b₂ that interpolates its training images, and a table of codes that says
+/// A network N(y; a) = W₂ tanh(W₁ a + b₁) + b₂, net(y; a) = σ (N(y; a) − N(y₀; a)), that interpolates its training images, and a table of codes that says
 /// what it interpolates:
 ///
 /// ```text
@@ -27,6 +27,11 @@ use crate::{
 /// x: all outputs on the training images are prescribed by it. With wrong labels among the training images this is label
 /// correction: the best codes are those whose interpolating network, nearest to y₀, reads the clean images. κ > 0 makes
 /// the selection unique near y₀; ω = 0 leaves the projection of y₀ on S(x).
+///
+/// The way from y₀ to S(x) is of length O(1/σ), and so is the part of the curvature of f along S(x) that comes from
+/// the third derivative of g: for σ = 10 the network is nearly linear in its weights on the way (L. Chizat, E. Oyallon and
+/// F. Bach, On lazy training, arXiv 1812.07956), with σ = 1 it is not, and S(x) bends sharply. The condition of the Hessian
+/// does not depend on it.
 ///
 /// Derivatives are by hand, the full Hessian included; products at the same y share its forward pass.
 #[derive(Debug)]
@@ -47,14 +52,16 @@ pub struct NetworkSettings {
     pub proximity: f64,
     /// How numbers are stored: f32 or f64.
     pub dtype: DType,
+    /// σ, by which the outputs are multiplied.
+    pub output_scale: f64,
     /// Seed of the initial weights.
     pub seed: u64,
 }
 
 impl Default for NetworkSettings {
-    /// 256 hidden units, ω = κ = 1, f32.
+    /// 256 hidden units, ω = κ = σ = 1, f32.
     fn default() -> Self {
-        Self { hidden: 256, validation: 1.0, proximity: 1.0, dtype: DType::F32, seed: 0 }
+        Self { hidden: 256, validation: 1.0, proximity: 1.0, dtype: DType::F32, output_scale: 1.0, seed: 0 }
     }
 }
 
@@ -103,12 +110,12 @@ impl Network {
         };
         let training_inputs = centred(training);
         let square = training_inputs.iter().map(|a| a * a).sum::<f64>() / training_inputs.len() as f64;
+        let initial = initial_weights(p, settings)?;
         let fit = |inputs: &[f64], images: &Images| -> Result<Fit> {
             let inputs = Tensor::from_slice(inputs, (images.len(), p), &Device::Cpu)?;
-            Fit::new(&inputs.affine(1.0 / square.sqrt().max(1e-12), 0.0)?, &images.labels, settings.dtype)
+            Fit::new(&inputs.affine(1.0 / square.sqrt().max(1e-12), 0.0)?, &images.labels, settings, &initial)
         };
         let (lower, upper) = (fit(&training_inputs, training)?, fit(&centred(validation), validation)?);
-        let initial = initial_weights(p, settings)?;
         let codes = Tensor::eye(CLASSES, DType::F64, &Device::Cpu)?.to_dtype(settings.dtype)?;
         Ok(Self {
             lower: NetworkLower { fit: lower },
@@ -220,6 +227,10 @@ struct Fit {
     inputs: Tensor, // (n, p)
     labels: Tensor, // (n, 10), one 1 a row
     count: usize,
+    /// σ.
+    scale: f64,
+    /// N(y₀; ·).
+    initial: Tensor, // (n, 10)
     /// The last forward pass; tensors of a tree never change, so their identities say that y is the same.
     last: RefCell<Option<(Vec<TensorId>, Rc<Forward>)>>,
 }
@@ -254,7 +265,8 @@ impl<'a> Weights<'a> {
 }
 
 impl Fit {
-    fn new(inputs: &Tensor, labels: &[u8], dtype: DType) -> Result<Self> {
+    fn new(inputs: &Tensor, labels: &[u8], settings: NetworkSettings, initial: &TensorTree) -> Result<Self> {
+        let dtype = settings.dtype;
         let mut table = vec![0.0; labels.len() * CLASSES];
         for (i, &label) in labels.iter().enumerate() {
             let entry = table[i * CLASSES..(i + 1) * CLASSES].get_mut(usize::from(label));
@@ -263,7 +275,17 @@ impl Fit {
             })? = 1.0;
         }
         let labels = Tensor::from_vec(table, (labels.len(), CLASSES), &Device::Cpu)?.to_dtype(dtype)?;
-        Ok(Self { count: labels.dim(0)?, inputs: inputs.to_dtype(dtype)?, labels, last: RefCell::new(None) })
+        let mut fit = Self {
+            count: labels.dim(0)?,
+            inputs: inputs.to_dtype(dtype)?,
+            scale: settings.output_scale,
+            initial: Tensor::zeros_like(&labels)?,
+            labels,
+            last: RefCell::new(None),
+        };
+        fit.initial = fit.forward(initial)?.outputs.affine(settings.output_scale.recip(), 0.0)?;
+        fit.last.borrow_mut().take();
+        Ok(fit)
     }
 
     /// The part of the images that a sample asks for.
@@ -284,6 +306,8 @@ impl Fit {
                     inputs: self.inputs.index_select(&rows, 0)?,
                     labels: self.labels.index_select(&rows, 0)?,
                     count,
+                    scale: self.scale,
+                    initial: self.initial.index_select(&rows, 0)?,
                     last: RefCell::new(None),
                 })
             }
@@ -301,6 +325,7 @@ impl Fit {
         let active = self.inputs.matmul(&w.w1.t()?)?.broadcast_add(w.b1)?.tanh()?;
         let slope = active.sqr()?.affine(-1.0, 1.0)?;
         let outputs = active.matmul(&w.w2.t()?)?.broadcast_add(w.b2)?;
+        let outputs = outputs.sub(&self.initial)?.affine(self.scale, 0.0)?;
         let forward = Rc::new(Forward { active, slope, outputs });
         *self.last.borrow_mut() = Some((key, forward.clone()));
         Ok(forward)
@@ -319,7 +344,7 @@ impl Fit {
 
     /// Σ_i (∂ net_i/∂y)ᵀ d_i.
     fn gradient(&self, y: &TensorTree, d: &Tensor) -> Result<TensorTree> {
-        let (forward, w) = (self.forward(y)?, Weights::of(y)?);
+        let (forward, w, d) = (self.forward(y)?, Weights::of(y)?, d.affine(self.scale, 0.0)?);
         let back = d.matmul(w.w2)?.mul(&forward.slope)?;
         y.with_tensors([
             back.sum(0)?,
@@ -335,15 +360,17 @@ impl Fit {
         let active = self.inputs.matmul(&v.w1.t()?)?.broadcast_add(v.b1)?.mul(&forward.slope)?;
         let outputs =
             active.matmul(&w.w2.t()?)?.add(&forward.active.matmul(&v.w2.t()?)?)?.broadcast_add(v.b2)?;
+        let outputs = outputs.affine(self.scale, 0.0)?;
         Ok((active, outputs))
     }
 
     /// H v of 1/2n Σ|net − t|²: the derivative of [`Fit::gradient`] along v, residual term included.
     fn hessian(&self, y: &TensorTree, targets: &Tensor, v: &TensorTree) -> Result<TensorTree> {
         let (forward, w, vw) = (self.forward(y)?, Weights::of(y)?, Weights::of(v)?);
-        let d = self.errors(&forward, targets)?;
+        // the derivatives of the loss in W₂ tanh(W₁ a + b₁) + b₂, and theirs along v
+        let d = self.errors(&forward, targets)?.affine(self.scale, 0.0)?;
         let (active, outputs) = self.tangent(y, v)?;
-        let d_dot = outputs.affine(1.0 / self.count as f64, 0.0)?;
+        let d_dot = outputs.affine(self.scale / self.count as f64, 0.0)?;
         // back = (d W₂)·(1 − tanh²), so its derivative has a part from each factor
         let through = d_dot.matmul(w.w2)?.add(&d.matmul(vw.w2)?)?.mul(&forward.slope)?;
         let bend = d.matmul(w.w2)?.mul(&forward.active)?.mul(&active)?.affine(-2.0, 0.0)?;
