@@ -3,6 +3,7 @@
 // Texts for people are put together a piece at a time, once a run.
 #![allow(clippy::format_push_string)]
 
+mod bench;
 mod exit;
 mod interrupt;
 mod output;
@@ -25,6 +26,7 @@ Examples:
   bilevel reweight recipe.toml            the run itself
   bilevel resume runs/recipe              go on after an interruption, exactly where it stopped
   bilevel solve --problem r6              a dense problem with a known answer
+  bilevel bench experiment.toml           solvers side by side on problems with known answers
 
 Exit codes:
   0    done; a solve converged

@@ -34,7 +34,7 @@ pub struct Recipe {
 }
 
 /// `[problem]`
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProblemSpec {
     /// Its name, one of `bilevel list problems`.
@@ -80,6 +80,8 @@ pub enum Kind {
     Solve,
     /// Data sources: it has a list `[[source]]`.
     Reweight,
+    /// Solvers side by side: it has lists `[[problem]]` and `[[solver]]`.
+    Bench,
 }
 
 /// The text of a recipe file.
@@ -92,11 +94,14 @@ pub fn read(path: &Path) -> Result<String> {
 /// Tells the two kinds apart, without judging the rest.
 pub fn kind(path: &Path, text: &str) -> Result<Kind> {
     let table: Table = text.parse().map_err(|error| explain(&error, path, text))?;
+    if table.get("problem").is_some_and(Value::is_array) {
+        return Ok(Kind::Bench);
+    }
     match (table.contains_key("problem"), table.contains_key("source")) {
         (true, false) => Ok(Kind::Solve),
         (false, true) => Ok(Kind::Reweight),
         _ => Err(usage(format!(
-            "recipe {}: it must have either a table [problem] (for `solve`) or tables [[source]] (for `reweight`); `bilevel init` writes examples of both",
+            "recipe {}: it must have a table [problem] (for `solve`), tables [[source]] (for `reweight`), or tables [[problem]] and [[solver]] (for `bench`); `bilevel init` writes examples",
             path.display()
         ))),
     }
@@ -127,7 +132,7 @@ impl Recipe {
 }
 
 /// Sets `a.b.c` to a value, making tables on the way.
-fn set(table: &mut Table, key: &str, value: Value) -> Result<()> {
+pub fn set(table: &mut Table, key: &str, value: Value) -> Result<()> {
     match key.split_once('.') {
         None => {
             table.insert(key.into(), value);

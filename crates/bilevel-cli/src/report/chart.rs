@@ -24,8 +24,23 @@ pub struct Series {
     pub points: Vec<(f64, f64)>,
     /// Half width of the band round each point; empty for none.
     pub spread: Vec<f64>,
+    /// Low and high end of the band at each point, in place of `spread` where it is not as wide on both sides.
+    pub band: Vec<(f64, f64)>,
     /// Drawn dashed.
     pub is_dashed: bool,
+}
+
+impl Series {
+    /// Low and high end of the band at a point.
+    fn edges(&self, index: usize) -> Option<(f64, f64)> {
+        let y = self.points[index].1;
+        let (low, high) = self
+            .band
+            .get(index)
+            .copied()
+            .or_else(|| self.spread.get(index).map(|spread| (y - spread, y + spread)))?;
+        (low.is_finite() && high.is_finite()).then_some((low, high))
+    }
 }
 
 /// Lines over one pair of axes.
@@ -64,14 +79,14 @@ impl LineChart {
         let (width, height) = if self.is_half { (440.0, 280.0) } else { (900.0, 330.0) };
         let values = self.series.iter().flat_map(|s| {
             s.points.iter().enumerate().flat_map(|(i, (_, y))| {
-                let spread = s.spread.get(i).copied().filter(|d| d.is_finite()).unwrap_or(0.0);
+                let (low, high) = s.edges(i).unwrap_or((*y, *y));
                 // A band must not blow up a log axis, nor take numbers that are never negative below zero.
                 let low = match self.y_scale {
                     Scale::Log => *y,
-                    Scale::Linear if *y >= 0.0 => (y - spread).max(0.0),
-                    Scale::Linear => y - spread,
+                    Scale::Linear if *y >= 0.0 => low.max(0.0),
+                    Scale::Linear => low,
                 };
-                [low, y + spread]
+                [low, high]
             })
         });
         let y_axis = Axis::new(values.chain(self.y_reaches.iter().copied()), self.y_scale, 5);
@@ -101,10 +116,10 @@ impl LineChart {
         let floor = frame.bottom;
         for series in &self.series {
             let colour = series.colour % COLOURS;
-            for run in runs(&series.points, |i, (x, y)| {
-                let spread = series.spread.get(i).copied().filter(|d| d.is_finite())?;
-                let (px, top) = place(x, y + spread)?;
-                let low = place(x, y - spread).map_or(floor, |(_, low)| low.min(floor));
+            for run in runs(&series.points, |i, (x, _)| {
+                let (low, high) = series.edges(i)?;
+                let (px, top) = place(x, high)?;
+                let low = place(x, low).map_or(floor, |(_, low)| low.min(floor));
                 Some((px, top, low))
             }) {
                 let upper = run.iter().map(|(x, top, _)| format!("{x:.1},{top:.1}"));

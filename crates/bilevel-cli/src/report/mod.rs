@@ -5,6 +5,7 @@
 //! leaves its part of the page out, or a gap in its line.
 
 mod axis;
+mod bench;
 mod chart;
 mod page;
 mod reweight;
@@ -40,6 +41,14 @@ pub fn solve(dir: &Path) -> Result<PathBuf> {
     let result = json(&dir.join("result.json"))?.unwrap_or_default();
     let recipe = fs::read_to_string(dir.join("recipe.toml")).unwrap_or_default();
     write(dir, &solve::page(&result, &lines(&trace)?, &lines(&dir.join("times.jsonl"))?, &recipe))
+}
+
+/// Draws `report.html` of a result folder of `bilevel bench` from its `summary.json` and `results.jsonl`, and returns
+/// its path.
+pub fn bench(dir: &Path) -> Result<PathBuf> {
+    let path = dir.join("summary.json");
+    let summary = json(&path)?.ok_or_else(|| missing(&path))?;
+    write(dir, &bench::page(&summary, &crate::bench::read(dir)?))
 }
 
 fn missing(path: &Path) -> anyhow::Error {

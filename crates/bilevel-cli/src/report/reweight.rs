@@ -401,7 +401,7 @@ fn with_band(name: &str, colour: usize, (points, spread): (Vec<(f64, f64)>, Vec<
         colour,
         spread: spread.iter().enumerate().filter(|(i, _)| keep(*i)).map(|(_, s)| *s).collect(),
         points: points.iter().enumerate().filter(|(i, _)| keep(*i)).map(|(_, p)| *p).collect(),
-        is_dashed: false,
+        ..Series::default()
     }
 }
 

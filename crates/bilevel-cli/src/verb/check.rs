@@ -2,6 +2,7 @@
 
 use std::{
     path::PathBuf,
+    sync::atomic::AtomicBool,
     time::{Duration, Instant},
 };
 
@@ -11,6 +12,7 @@ use clap::Args;
 
 use super::{reweight, solve::Job};
 use crate::{
+    bench::{Bench, experiment::Experiment},
     exit::{Exit, usage},
     output::{Output, bytes, duration},
     recipe::{self, Kind, Overrides, Recipe},
@@ -25,7 +27,7 @@ Examples:
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Check {
-    /// The recipe of a `solve` or a `reweight`
+    /// The recipe of a `solve` or a `reweight`, or the file of a `bench`
     recipe: PathBuf,
 }
 
@@ -38,8 +40,25 @@ impl Check {
                 check_solve(&job, output)
             }
             Kind::Reweight => check_reweight(&reweight::load(&self.recipe)?, output),
+            Kind::Bench => check_bench(&Experiment::parse(&self.recipe, &text)?, output),
         }
     }
+}
+
+/// Every name and setting, and the number of runs.
+fn check_bench(experiment: &Experiment, output: Output) -> Result<Exit> {
+    let runs = Bench::new(experiment, PathBuf::new(), &AtomicBool::new(false))?.runs();
+    let text = format!(
+        "{}
+{} problems, {} solvers, {} seeds: at most {runs} runs
+",
+        experiment.title,
+        experiment.problem.len(),
+        experiment.solver.len(),
+        experiment.run.seeds.len()
+    );
+    output.result(&text, &serde_json::json!({ "title": experiment.title, "runs": runs }))?;
+    Ok(Exit::Done)
 }
 
 /// Derivatives at the start, then one step, timed.

@@ -1,5 +1,6 @@
 //! The verbs, one file each.
 
+mod bench;
 mod check;
 mod completions;
 mod export;
@@ -22,6 +23,7 @@ pub enum Verb {
     Check(check::Check),
     Solve(solve::Solve),
     Reweight(reweight::Reweight),
+    Bench(bench::BenchVerb),
     Resume(resume::Resume),
     Report(report::Report),
     Export(export::Export),
@@ -36,6 +38,7 @@ impl Verb {
             Self::Check(verb) => verb.run(output),
             Self::Solve(verb) => verb.run(output),
             Self::Reweight(verb) => verb.run(output),
+            Self::Bench(verb) => verb.run(output),
             Self::Resume(verb) => verb.run(output),
             Self::Report(verb) => verb.run(output),
             Self::Export(verb) => verb.run(output),

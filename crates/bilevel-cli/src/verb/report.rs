@@ -30,13 +30,14 @@ impl Report {
         let path = RunFolder::new(&self.folder).recipe();
         if !path.exists() {
             return Err(usage(format!(
-                "{} holds no run (it has no recipe.toml); give the result folder of a `solve` or `reweight`",
+                "{} holds no run (it has no recipe.toml); give the result folder of a `solve`, `reweight` or `bench`",
                 self.folder.display()
             )));
         }
         let page = match recipe::kind(&path, &recipe::read(&path)?)? {
             Kind::Solve => report::solve(&self.folder)?,
             Kind::Reweight => report::reweight(&self.folder)?,
+            Kind::Bench => report::bench(&self.folder)?,
         };
         output.result(&page.display().to_string(), &serde_json::json!({ "report": page }))?;
         Ok(Exit::Done)

@@ -36,7 +36,7 @@ impl Resume {
         let path = folder.recipe();
         if !path.exists() {
             return Err(usage(format!(
-                "{} holds no run (it has no recipe.toml); give the result folder of a `solve` or `reweight`",
+                "{} holds no run (it has no recipe.toml); give the result folder of a `solve`, `reweight` or `bench`",
                 self.folder.display()
             )));
         }
@@ -51,6 +51,7 @@ impl Resume {
                 job.run(&folder, output)
             }
             Kind::Reweight => super::reweight::resume(&self.folder, output),
+            Kind::Bench => super::bench::resume(&self.folder, &path, &text, output),
         }
     }
 }

@@ -54,6 +54,10 @@ pub trait Formulas: std::fmt::Debug + Send + Sync {
     fn branches(&self, _x: &[f64]) -> Vec<Branch> {
         Vec::new()
     }
+    /// Numbers that the problem measures itself by, by name: a recovery error, an accuracy. Not part of any level.
+    fn metrics(&self, _x: &[f64], _y: &[f64]) -> Vec<(&'static str, f64)> {
+        Vec::new()
+    }
     /// Gradients and minimisers of every target, for problems that have them all; a benchmark judges runs by them.
     fn closed_form(&self) -> Option<&dyn ClosedForm> {
         None

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::observer::{Event, Observer, ObserverError};
 use crate::{certificate::Certificate, oracles::OracleCounts, problem::Problem, vector::Vector};
@@ -118,9 +118,9 @@ pub fn read(path: &Path) -> io::Result<Vec<Row>> {
         .collect()
 }
 
-/// A file of JSON lines with a `step` in each.
+/// A file of JSON lines with a `step` in each, for observers that write rows of their own.
 #[derive(Debug)]
-struct Lines {
+pub struct Lines {
     path: PathBuf,
     file: Option<File>,
 }
@@ -132,12 +132,13 @@ struct StepOnly {
 }
 
 impl Lines {
-    fn new(path: PathBuf) -> Self {
+    /// In this file, which is not touched before it is opened.
+    pub fn new(path: PathBuf) -> Self {
         Self { path, file: None }
     }
 
     /// Opens the file for rows after `step` and cuts off what it has of them.
-    fn open_at(&mut self, step: u64) -> Result<(), TraceError> {
+    pub fn open_at(&mut self, step: u64) -> Result<(), TraceError> {
         let open = || {
             let mut file =
                 OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&self.path)?;
@@ -164,8 +165,18 @@ impl Lines {
         Ok(())
     }
 
+    /// The rows that the file holds.
+    pub fn rows<T: DeserializeOwned>(&self) -> Result<Vec<T>, TraceError> {
+        let read = || {
+            let text = std::fs::read_to_string(&self.path)?;
+            let parse = |line| serde_json::from_str(line).map_err(io::Error::from);
+            text.lines().map(parse).collect::<io::Result<Vec<T>>>()
+        };
+        read().map_err(|source| TraceError { path: self.path.clone(), source })
+    }
+
     /// Writes one row in one call, so that a process killed at any moment leaves at most one torn line.
-    fn append(&mut self, row: &impl Serialize) -> Result<(), TraceError> {
+    pub fn append(&mut self, row: &impl Serialize) -> Result<(), TraceError> {
         let write = |file: &mut File| {
             let mut line = serde_json::to_vec(row)?;
             line.push(b'\n');
