@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// Without a terminal, a line of progress at most so often.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(5);
@@ -133,11 +133,21 @@ impl Progress {
 
 fn bar(is_length_known: bool) -> ProgressBar {
     let template = if is_length_known {
-        "{bar:30} {percent:>3} %  {elapsed} elapsed, {eta} left  {wide_msg}"
+        "{bar:16} {percent:>3} %  {elapsed}, {left} left  {wide_msg}"
     } else {
         "{spinner} {elapsed}  {wide_msg}"
     };
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let left = |state: &ProgressState, text: &mut dyn std::fmt::Write| {
+        let share = f64::from(state.fraction());
+        // Nothing can be said of the rest before a first part is done.
+        let _ = match (share > 0.0).then(|| state.elapsed().mul_f64((1.0 - share) / share)) {
+            Some(left) => write!(text, "{}", duration(left)),
+            None => write!(text, "?"),
+        };
+    };
+    let style = ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .with_key("left", left);
     let bar = if is_length_known { ProgressBar::new(BAR_LENGTH as u64) } else { ProgressBar::new_spinner() };
     bar.set_draw_target(ProgressDrawTarget::stderr());
     bar.set_style(style);

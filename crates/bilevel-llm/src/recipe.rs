@@ -9,6 +9,7 @@ mod train;
 use std::path::{Path, PathBuf};
 
 use bilevel::{ConfigError, names};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ReweightError;
@@ -20,7 +21,7 @@ pub use reweight::{Damping, ReweightSpec, Upper, UpperStep};
 pub use train::{Optimizer, TrainSpec};
 
 /// The whole recipe. See the fields for what each key means; unknown keys are refused.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
     /// Seeds, token budget, result folder.
@@ -50,7 +51,7 @@ pub struct Recipe {
 }
 
 /// `[run]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunSpec {
     /// Seeds; each method runs once for each. Weights get noise bars from them: three are the least.
@@ -76,7 +77,7 @@ pub struct RunSpec {
 }
 
 /// `[ledger]`: forward-token units per token of each entry; the usual estimates are the defaults.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LedgerSpec {
     /// A training token (forward and backward).
@@ -221,6 +222,11 @@ impl Recipe {
         }
         need(ledger.training > 0.0, "ledger.training", ledger.training, "positive, or no budget ever ends")
     }
+}
+
+/// The JSON schema of recipes, for editors.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Recipe).to_value()
 }
 
 /// A parse error in the terms of the recipe: an unknown key gets its nearest match, everything its line.

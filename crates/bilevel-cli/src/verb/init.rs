@@ -32,7 +32,7 @@ pub struct Init {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Kind {
+pub enum Kind {
     /// Weights of a language model's data sources
     Reweight,
     /// A dense problem with a known answer

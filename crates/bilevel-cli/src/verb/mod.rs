@@ -9,6 +9,7 @@ mod list;
 mod report;
 mod resume;
 mod reweight;
+mod schema;
 mod solve;
 
 use anyhow::Result;
@@ -28,6 +29,7 @@ pub enum Verb {
     Report(report::Report),
     Export(export::Export),
     List(list::List),
+    Schema(schema::Schema),
     Completions(completions::Completions),
 }
 
@@ -43,6 +45,7 @@ impl Verb {
             Self::Report(verb) => verb.run(output),
             Self::Export(verb) => verb.run(output),
             Self::List(verb) => verb.run(output),
+            Self::Schema(verb) => verb.run(output),
             Self::Completions(verb) => verb.run(),
         }
     }

@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 
 use bilevel::ConfigError;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{is_zero, need};
 
 /// `[[source]]`: a name, and the keys of [`DataSpec`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "toml::Table")]
+#[schemars(!try_from, extend("additionalProperties" = false))]
 pub struct SourceSpec {
     /// Its name: letters, digits, `-`, `_`, `.`; random streams belong to the name, not to the place in the recipe.
     pub name: String,
@@ -33,7 +35,7 @@ impl TryFrom<toml::Table> for SourceSpec {
 }
 
 /// Files and the meaning of their fields. When no field is named, the names are guessed from the first record.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataSpec {
     /// One file or several: `.jsonl`, `.json` (a list of records) or `.txt` (documents separated by blank lines).
@@ -62,7 +64,7 @@ pub struct DataSpec {
 }
 
 /// One path or a list of paths.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Paths {
     /// One file.

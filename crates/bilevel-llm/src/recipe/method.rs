@@ -3,10 +3,11 @@
 use std::str::FromStr;
 
 use bilevel::{ConfigError, names};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A way to choose the weights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
     /// Select among short continuations, then differentiate (the practical HG-MS).

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use bilevel::ConfigError;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// `[model]`: a preset, or the sizes themselves; a size that is given replaces the preset's.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
     /// A named size.
@@ -36,7 +37,7 @@ pub struct ModelSpec {
 }
 
 /// Named sizes of the decoder; parameters without the embedding, which depends on the vocabulary.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ModelPreset {
     /// 2 layers, width 48, context 96: 0.05 M.
@@ -53,7 +54,7 @@ pub enum ModelPreset {
 }
 
 /// `[tokenizer]`
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum TokenizerSpec {
     /// Every byte is a token.
@@ -134,7 +135,7 @@ impl ModelSpec {
 }
 
 /// The sizes of a decoder, vocabulary apart.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelSizes {
     /// Decoder blocks.
     pub layers: usize,

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use bilevel::ConfigError;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Method, need};
 
 /// `[reweight]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReweightSpec {
     /// Methods to run, each with the same budget.
@@ -74,7 +75,7 @@ impl Default for ReweightSpec {
 }
 
 /// Damping of (H_GN + damping) v = ∇L_val.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(from = "DampingField", into = "DampingField")]
 pub enum Damping {
     /// D/(ηT): T remaining steps, η their mean step size, D the optimiser's diagonal.
@@ -84,13 +85,13 @@ pub enum Damping {
     Fixed(f64),
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "\"horizon\" or a positive number")]
 enum DampingField {
     Number(f64),
     Word(DampingWord),
 }
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 enum DampingWord {
     Horizon,
@@ -113,7 +114,7 @@ impl From<Damping> for DampingField {
 }
 
 /// How x moves along the averaged hypergradient.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Upper {
     /// Exponentiated gradient on p, scaled by the running root mean square over all sources.
@@ -124,7 +125,7 @@ pub enum Upper {
 }
 
 /// The step in x, in units of the scaled hypergradient. TOML: `step = 0.3`, or `step = { reach = 3.0 }`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(from = "UpperStepField", into = "UpperStepField")]
 pub enum UpperStep {
     /// This far in each cycle.
@@ -150,13 +151,13 @@ impl UpperStep {
     }
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "a number for each cycle, or { reach = … } over the whole budget")]
 enum UpperStepField {
     Number(f64),
     Table(ReachField),
 }
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ReachField {
     reach: f64,

@@ -1,12 +1,13 @@
 //! How the model of a recipe is trained.
 
 use bilevel::ConfigError;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::need;
 
 /// `[train]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainSpec {
     /// `adamw` or `sgd` (with momentum 0.9).
@@ -44,7 +45,7 @@ impl Default for TrainSpec {
 }
 
 /// How the model's parameters move.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Optimizer {
     /// Adam with decoupled weight decay, β = (0.9, 0.99), ε = 1e-8.
