@@ -1,7 +1,7 @@
 //! Cost of a whole HG-MS run on the torus, in oracle calls: it follows the dimension k of S(x), not the dimension d of y.
 //!
 //! `cargo bench -p bilevel --bench torus_cost` prints the table and writes the plot to `experiments/torus_cost.svg`;
-//! with `-- --smoke` only the smallest rows are run, and they are checked against the recorded counts.
+//! with `-- --smoke` only the smallest rows are run. Every run must end in the right branch.
 
 use bilevel::{
     Oracles, Solver, Status, Vector,
