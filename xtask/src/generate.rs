@@ -4,7 +4,7 @@ use std::{fs, process::Command};
 
 use anyhow::{Context, Result, bail};
 
-use crate::root;
+use crate::{root, which_solver};
 
 /// A generated text: a whole file, or the part of one between two marks.
 struct Page {
@@ -15,6 +15,7 @@ struct Page {
 }
 
 const PAGES: &[Page] = &[
+    Page { file: "book/src/which-solver.md", part: None, make: which_solver::page },
     Page { file: "book/src/cli.md", part: None, make: command_reference },
     Page { file: "README.md", part: Some("solvers"), make: || command(&["list", "solvers", "--markdown"]) },
     Page {

@@ -2,6 +2,7 @@
 
 mod generate;
 mod lanes;
+mod which_solver;
 
 use std::path::{Path, PathBuf};
 
