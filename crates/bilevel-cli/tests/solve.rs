@@ -58,6 +58,21 @@ fn a_solve_converges_and_writes_its_files() {
 }
 
 #[test]
+fn an_unbounded_lower_level_is_the_end_of_the_run_and_not_an_error() {
+    for problem in ["unbounded", "pl-game-literal"] {
+        let (_keep, out) = folder();
+        let output = bilevel(&["solve", "--problem", problem, "--out", &out, "--json"]);
+        assert_eq!(output.status.code(), Some(3), "{problem}: {}", error_of(&output));
+        let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        contains_all(result["end_in_words"].as_str().unwrap(), &["LowerLevelUnbounded", "slope"]);
+        assert_eq!(result["stationarity"], serde_json::Value::Null);
+        // and its end is kept
+        let again = bilevel(&["resume", &out, "--quiet"]);
+        assert_eq!(again.status.code(), Some(3), "{problem}: {}", error_of(&again));
+    }
+}
+
+#[test]
 fn results_go_to_standard_output_and_quiet_silences_the_rest() {
     let (_keep, out) = folder();
     let output = bilevel(&["solve", "--problem", "r2", "--out", &out, "--quiet"]);

@@ -102,7 +102,7 @@ impl LineChart {
 
         let longest = |labels: &mut dyn Iterator<Item = usize>| labels.max().unwrap_or(0) as f64 * CHARACTER;
         let left = 14.0 + longest(&mut y_axis.ticks.iter().map(|(_, label)| label.chars().count()));
-        let names = self.series.len() > 1;
+        let names = self.series.len() > 1 && self.series.iter().any(|s| !s.name.is_empty());
         let right = if names {
             22.0 + longest(&mut self.series.iter().map(|s| s.name.chars().count()))
         } else {

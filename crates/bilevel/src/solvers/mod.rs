@@ -35,7 +35,7 @@ pub mod v_pbgd;
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 
 use crate::{
     certificate::Certificate,
@@ -82,7 +82,9 @@ impl fmt::Display for HyperObjective {
 pub struct StepInfo {
     /// Hyper-objective at the iterate that the step started from, if known.
     pub value: Option<f64>,
-    /// The solver's own measure of stationarity (norm of the hypergradient or of the prox-gradient).
+    /// The solver's own measure of stationarity (norm of the hypergradient or of the prox-gradient); NaN where it has
+    /// none, as at a lower level without a minimiser. JSON has no such number: it is `null` there.
+    #[serde(deserialize_with = "number_or_nan")]
     pub stationarity: f64,
     /// What the hypergradient of this step is worth, if the solver certifies.
     pub certificate: Option<Certificate>,
@@ -90,6 +92,11 @@ pub struct StepInfo {
     pub end: Option<Status>,
     /// Named numbers for the trace.
     pub extras: Vec<(String, f64)>,
+}
+
+/// A number as JSON has it, with NaN for `null`.
+fn number_or_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
 /// A solver's own state: everything needed to go on exactly where it stopped.
