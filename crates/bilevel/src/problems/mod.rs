@@ -22,6 +22,7 @@ pub mod factorisation;
 pub mod failures;
 pub mod hoelder;
 pub mod least_squares;
+pub mod matrix_sensing;
 pub mod pbgd_toy;
 pub mod pl_game;
 pub mod reference;

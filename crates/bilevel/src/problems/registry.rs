@@ -16,6 +16,7 @@ use super::{
     failures::{DecayingSpectrum, DoubleWell, FlatValley, Unbounded},
     hoelder::Hoelder,
     least_squares::{LargeLeastSquares, LeastSquares},
+    matrix_sensing::{MatrixSensing, Sizes},
     pbgd_toy::{PbgdToy, ToyGradient},
     pl_game::{Instance, PlGame, Variant},
     rotating_manifold::RotatingManifold,
@@ -160,6 +161,32 @@ fn pl_game(variant: Variant, v: &Values) -> Result<Zoo, ConfigError> {
         seed: v.whole("seed") as u64,
     };
     Ok(Zoo::new(PlGame::random(variant, &instance)?))
+}
+
+fn matrix_sensing(v: &Values) -> Result<Zoo, ConfigError> {
+    let samples = match v.whole("samples") {
+        0 => 20 * v.whole("d"),
+        given => given,
+    };
+    let train = match v.whole("train") {
+        0 => samples * 2 / 5,
+        given => given,
+    };
+    ConfigError::require(
+        (1..samples).contains(&train),
+        "train",
+        train,
+        &format!("give 1 to {}, so that something is left to validate with", samples - 1),
+    )?;
+    let sizes = Sizes {
+        d: v.whole("d"),
+        rank: v.whole("rank"),
+        train,
+        validation: samples - train,
+        noise: v.real("noise"),
+        seed: v.whole("seed") as u64,
+    };
+    Ok(Zoo::new(MatrixSensing::new(sizes)?))
 }
 
 const CLOSED_FORM: &str = "closed form of this library's zoo";
@@ -424,6 +451,21 @@ const ENTRIES: &[Entry] = &[
         source: PL_GAME,
         parameters: &[D, rank(40.0), N, MU, SMOOTHNESS, scale(0.3), SHIFT, RHO, LAMBDA, SEED],
         build: |v| pl_game(Variant::V3, v),
+    },
+    Entry {
+        name: "matrix-sensing",
+        aliases: &[],
+        summary: "a low-rank matrix from linear measurements, its last column below",
+        source: "arXiv 2407.17823 (slides)",
+        parameters: &[
+            Parameter::whole("d", 20.0, 2.0, 1000.0, "rows of the factor"),
+            Parameter::whole("rank", 3.0, 2.0, 100.0, "columns of the factor, all but one of them above"),
+            Parameter::whole("samples", 0.0, 0.0, 1e6, "measurements in all; 0 for 20 d"),
+            Parameter::whole("train", 0.0, 0.0, 1e6, "those of the lower level; 0 for two in five"),
+            Parameter::real("noise", 0.0, 0.0, 1e6, "deviation of the noise"),
+            SEED,
+        ],
+        build: matrix_sensing,
     },
     Entry {
         name: "pl-game-v2-tiny",
