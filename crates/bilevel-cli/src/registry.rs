@@ -59,8 +59,15 @@ pub fn solver(table: &Table) -> Result<AnySolver> {
     let entry = solvers::by_name(&name).map_err(|error| {
         usage(format!("recipe: {error}; `bilevel list solvers` shows what each of them does"))
     })?;
-    let Ok(serde_json::Value::Object(settings)) = serde_json::to_value(settings) else {
-        return Err(usage("[solver] has a value that is no number, word, list or table"));
-    };
+    let settings =
+        json(settings).ok_or_else(|| usage("[solver] has a value that is no number, word, list or table"))?;
     entry.build(&settings).map_err(|error| usage(format!("solver.{error}")))
+}
+
+/// Settings as the registry takes them; `None` when one of them is a date.
+pub fn json(settings: Table) -> Option<serde_json::Map<String, serde_json::Value>> {
+    match serde_json::to_value(settings) {
+        Ok(serde_json::Value::Object(settings)) => Some(settings),
+        _ => None,
+    }
 }

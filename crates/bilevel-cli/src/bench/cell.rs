@@ -2,18 +2,14 @@
 
 use std::{
     fs,
-    ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Mutex, PoisonError, atomic::AtomicBool},
 };
 
 use anyhow::{Context, Result, anyhow};
 use bilevel::{
-    Budget, Event, OracleCounts, Problem, Run, Solver, Status,
+    Budget, Event, OracleCounts, Problem, Run, Solver,
     problems::Zoo,
     solvers::{HyperObjective, registry::AnySolver},
 };
@@ -21,10 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::measure::{Measure, Row, metrics};
-use crate::{exit::usage, recipe::ProblemSpec, registry, run_folder};
-
-/// Why an observer stops the run.
-const INTERRUPTED: &str = "interrupted";
+use crate::{exit::usage, interrupt, recipe::ProblemSpec, registry, run_folder};
 
 /// Everything that decides the numbers of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -139,7 +132,7 @@ impl Cell {
         problem: &Zoo,
         folder: &Path,
         checkpoint_every: u64,
-        interrupt: &AtomicBool,
+        flag: &AtomicBool,
         share: impl Fn(f64),
     ) -> Result<Option<Outcome>> {
         let files = Files::new(folder, &self.key.file_name()?);
@@ -158,11 +151,8 @@ impl Cell {
             .budget(budget)
             .observe(measure)
             .observe(|event: &Event<Zoo>| {
-                share(spent(&budget, event));
-                if interrupt.load(Ordering::SeqCst) {
-                    return ControlFlow::Break(INTERRUPTED.into());
-                }
-                ControlFlow::Continue(())
+                share(budget.share(event.step, &event.counts, event.wall));
+                interrupt::stop(flag)
             })
             .checkpoint(&files.checkpoint, checkpoint_every);
         let report = catch_unwind(AssertUnwindSafe(|| {
@@ -176,7 +166,7 @@ impl Cell {
         all.append(&mut rows.borrow_mut());
         let (end, end_in_words, steps) = match report {
             Ok(Ok(report)) => {
-                if matches!(&report.status, Status::Stopped { why } if why == INTERRUPTED) {
+                if interrupt::is_cause(&report.status) {
                     return Ok(None);
                 }
                 // The end is measured wherever it falls; a run that broke off is left at its last good point.
@@ -223,16 +213,6 @@ impl Files {
         let path = |extension: &str| folder.join(format!("{name}.{extension}"));
         Self { outcome: path("json"), checkpoint: path("checkpoint"), rows: path("rows") }
     }
-}
-
-/// Share of the budget that is spent, of the limit that is nearest.
-fn spent(budget: &Budget, event: &Event<Zoo>) -> f64 {
-    let part = |limit: Option<u64>, spent: u64| limit.map_or(0.0, |limit| spent as f64 / limit.max(1) as f64);
-    part(budget.steps, event.step)
-        .max(part(budget.gradients, event.counts.gradient_equivalents()))
-        .max(part(budget.samples, event.counts.samples()))
-        .max(budget.seconds.map_or(0.0, |limit| event.wall.as_secs_f64() / limit))
-        .min(1.0)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::{
     collections::BTreeMap,
     fmt::Write,
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -26,7 +26,7 @@ use crate::{
     exit::usage,
     output::{Output, Progress},
     recipe::{self, ProblemSpec},
-    run_folder,
+    registry, run_folder,
 };
 use cell::{Cell, Outcome, Problems};
 use experiment::{Experiment, ProblemEntry, SolverEntry};
@@ -259,9 +259,8 @@ fn build(entry: &SolverEntry, point: &Point) -> Result<AnySolver> {
     for (key, value) in point {
         recipe::set(&mut settings, key, value.clone())?;
     }
-    let Ok(serde_json::Value::Object(settings)) = serde_json::to_value(settings) else {
-        return Err(usage(format!("[[solver]] {label}: a setting is no number, word, list or table")));
-    };
+    let settings = registry::json(settings)
+        .ok_or_else(|| usage(format!("[[solver]] {label}: a setting is no number, word, list or table")))?;
     named.build(&settings).map_err(|error| usage(format!("[[solver]] {label}: {error}")))
 }
 
@@ -305,18 +304,4 @@ impl Board {
     fn finish(&self) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).0.finish();
     }
-}
-
-/// The runs of a result folder.
-pub fn read(folder: &Path) -> Result<Vec<Finished>> {
-    let path = folder.join("results.jsonl");
-    let text = fs::read_to_string(&path).with_context(|| {
-        format!("{} cannot be read; give the folder of a bench that has ended", path.display())
-    })?;
-    text.lines()
-        .enumerate()
-        .map(|(index, line)| {
-            serde_json::from_str(line).with_context(|| format!("{}, line {}", path.display(), index + 1))
-        })
-        .collect()
 }

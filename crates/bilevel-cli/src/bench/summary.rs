@@ -129,6 +129,14 @@ fn first_at<'a>(judge: &Judge, rows: &'a [Row], level: f64) -> Option<&'a Row> {
 }
 
 impl Summary {
+    /// Labels of the problems, in the experiment's order.
+    pub fn problems(&self) -> Vec<&str> {
+        let mut labels: Vec<&str> = self.lines.iter().map(|line| line.problem.as_str()).collect();
+        // the lines of one problem stand together
+        labels.dedup();
+        labels
+    }
+
     /// Of all runs that were done.
     pub fn new(experiment: &Experiment, finished: &[Finished]) -> Self {
         let mut lines = Vec::new();

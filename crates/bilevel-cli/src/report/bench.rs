@@ -37,14 +37,8 @@ const OVERS: [Over; 3] = [
 /// The page.
 pub fn page(summary: &Summary, finished: &[Finished]) -> String {
     let mut page = Page::new(&summary.title, &lead(summary, finished));
-    let mut problems: Vec<&str> = Vec::new();
-    for line in &summary.lines {
-        if !problems.contains(&line.problem.as_str()) {
-            problems.push(&line.problem);
-        }
-    }
-    for (index, problem) in problems.iter().enumerate() {
-        let lines: Vec<&Line> = summary.lines.iter().filter(|line| line.problem == *problem).collect();
+    for (index, problem) in summary.problems().into_iter().enumerate() {
+        let lines: Vec<&Line> = summary.lines.iter().filter(|line| line.problem == problem).collect();
         let mut html = ranking(summary, &lines);
         for (words, targets) in [
             ("Solvers that descend the selected hyper-objective", &[HyperObjective::Selected][..]),

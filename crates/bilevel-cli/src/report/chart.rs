@@ -22,9 +22,7 @@ pub struct Series {
     pub colour: usize,
     /// (x, y); a y that is not finite, or not positive on a log axis, breaks the line.
     pub points: Vec<(f64, f64)>,
-    /// Half width of the band round each point; empty for none.
-    pub spread: Vec<f64>,
-    /// Low and high end of the band at each point, in place of `spread` where it is not as wide on both sides.
+    /// Low and high end of the band at each point; empty for none.
     pub band: Vec<(f64, f64)>,
     /// Drawn dashed.
     pub is_dashed: bool,
@@ -33,13 +31,7 @@ pub struct Series {
 impl Series {
     /// Low and high end of the band at a point.
     fn edges(&self, index: usize) -> Option<(f64, f64)> {
-        let y = self.points[index].1;
-        let (low, high) = self
-            .band
-            .get(index)
-            .copied()
-            .or_else(|| self.spread.get(index).map(|spread| (y - spread, y + spread)))?;
-        (low.is_finite() && high.is_finite()).then_some((low, high))
+        self.band.get(index).copied().filter(|(low, high)| low.is_finite() && high.is_finite())
     }
 }
 
@@ -412,8 +404,11 @@ mod tests {
 
     #[test]
     fn a_band_that_reaches_zero_stays_inside_a_log_axis() {
-        let series =
-            Series { points: vec![(0.0, 1.0), (1.0, 1.0)], spread: vec![2.0, 0.5], ..Series::default() };
+        let series = Series {
+            points: vec![(0.0, 1.0), (1.0, 1.0)],
+            band: vec![(-1.0, 3.0), (0.5, 1.5)],
+            ..Series::default()
+        };
         let svg = LineChart { y_scale: Scale::Log, series: vec![series], ..LineChart::default() }.svg();
         assert!(svg.contains("<polygon") && !svg.contains("NaN"), "{svg}");
     }

@@ -48,7 +48,7 @@ pub fn solve(dir: &Path) -> Result<PathBuf> {
 pub fn bench(dir: &Path) -> Result<PathBuf> {
     let path = dir.join("summary.json");
     let summary = json(&path)?.ok_or_else(|| missing(&path))?;
-    write(dir, &bench::page(&summary, &crate::bench::read(dir)?))
+    write(dir, &bench::page(&summary, &lines(&dir.join("results.jsonl"))?))
 }
 
 fn missing(path: &Path) -> anyhow::Error {

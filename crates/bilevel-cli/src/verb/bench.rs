@@ -91,13 +91,7 @@ fn run(experiment: &Experiment, out: &Path, output: Output) -> Result<Exit> {
 fn in_words(summary: &Summary) -> String {
     let mut text = format!("{}\n", summary.title);
     let judge = &summary.judge;
-    let mut problems: Vec<&str> = Vec::new();
-    for line in &summary.lines {
-        if !problems.contains(&line.problem.as_str()) {
-            problems.push(&line.problem);
-        }
-    }
-    for problem in problems {
+    for problem in summary.problems() {
         let lines: Vec<_> = summary.lines.iter().filter(|line| line.problem == problem).collect();
         let width = lines.iter().map(|line| line.solver.chars().count()).max().unwrap_or(0).max(6);
         let _ = writeln!(text, "\n{problem}");

@@ -4,10 +4,7 @@ use std::{
     fmt::Write,
     ops::ControlFlow,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use anyhow::Result;
@@ -28,9 +25,6 @@ use crate::{
     registry,
     run_folder::{self, RunFolder, SolveResult},
 };
-
-/// Why an observer stops the run; the status says it.
-const INTERRUPTED: &str = "interrupted";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -182,7 +176,7 @@ impl Job {
             RunError::Config(error) => usage(error.to_string()),
             error => anyhow::Error::new(error),
         })?;
-        if matches!(&report.status, Status::Stopped { why } if why == INTERRUPTED) {
+        if interrupt::is_cause(&report.status) {
             output.note(&format!(
                 "interrupted after step {}; go on with: bilevel resume {}",
                 report.steps,
@@ -239,24 +233,12 @@ fn watch(
     flag: Arc<AtomicBool>,
 ) -> impl FnMut(&Event<Zoo>) -> ControlFlow<String> {
     move |event| {
-        progress.set(share(&budget, event), || {
+        progress.set(budget.share(event.step, &event.counts, event.wall), || {
             let value = event.info.value.map_or_else(String::new, |value| format!("F = {value:.8}, "));
             format!("step {}: {value}stationarity {:.2e}", event.step, event.info.stationarity)
         });
-        if flag.load(Ordering::SeqCst) {
-            return ControlFlow::Break(INTERRUPTED.into());
-        }
-        ControlFlow::Continue(())
+        interrupt::stop(&flag)
     }
-}
-
-/// Share of the budget that is spent, of the limit that is nearest.
-fn share(budget: &Budget, event: &Event<Zoo>) -> f64 {
-    let part = |limit: Option<u64>, spent: u64| limit.map_or(0.0, |limit| spent as f64 / limit as f64);
-    part(budget.steps, event.step)
-        .max(part(budget.gradients, event.counts.gradient_equivalents()))
-        .max(part(budget.samples, event.counts.samples()))
-        .max(budget.seconds.map_or(0.0, |limit| event.wall.as_secs_f64() / limit))
 }
 
 /// The result for people.

@@ -66,4 +66,13 @@ impl Budget {
             None
         }
     }
+
+    /// Share of the budget that is spent, 0 to 1, of the limit that is nearest; 0 without limits.
+    pub fn share(&self, steps: u64, counts: &OracleCounts, wall: Duration) -> f64 {
+        let part = |limit: Option<f64>, spent: f64| limit.map_or(0.0, |limit| (spent / limit).min(1.0));
+        part(self.steps.map(|limit| limit as f64), steps as f64)
+            .max(part(self.gradients.map(|limit| limit as f64), counts.gradient_equivalents() as f64))
+            .max(part(self.samples.map(|limit| limit as f64), counts.samples() as f64))
+            .max(part(self.seconds, wall.as_secs_f64()))
+    }
 }

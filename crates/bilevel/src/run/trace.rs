@@ -105,6 +105,10 @@ impl<P: Problem> Observer<P> for Trace {
 
 /// The rows of a trace file. A last line cut short by a crash is left out.
 pub fn read(path: &Path) -> io::Result<Vec<Row>> {
+    read_lines(path)
+}
+
+fn read_lines<T: DeserializeOwned>(path: &Path) -> io::Result<Vec<T>> {
     let text = std::fs::read_to_string(path)?;
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     whole
@@ -167,12 +171,7 @@ impl Lines {
 
     /// The rows that the file holds.
     pub fn rows<T: DeserializeOwned>(&self) -> Result<Vec<T>, TraceError> {
-        let read = || {
-            let text = std::fs::read_to_string(&self.path)?;
-            let parse = |line| serde_json::from_str(line).map_err(io::Error::from);
-            text.lines().map(parse).collect::<io::Result<Vec<T>>>()
-        };
-        read().map_err(|source| TraceError { path: self.path.clone(), source })
+        read_lines(&self.path).map_err(|source| TraceError { path: self.path.clone(), source })
     }
 
     /// Writes one row in one call, so that a process killed at any moment leaves at most one torn line.

@@ -82,7 +82,13 @@ fn with_band(name: &str, colour: usize, (points, spread): (Vec<(f64, f64)>, Vec<
     Series {
         name: name.into(),
         colour,
-        spread: spread.iter().enumerate().filter(|(i, _)| keep(*i)).map(|(_, s)| *s).collect(),
+        band: points
+            .iter()
+            .zip(&spread)
+            .enumerate()
+            .filter(|(i, _)| keep(*i))
+            .map(|(_, ((_, y), spread))| (y - spread, y + spread))
+            .collect(),
         points: points.iter().enumerate().filter(|(i, _)| keep(*i)).map(|(_, p)| *p).collect(),
         ..Series::default()
     }
@@ -149,7 +155,7 @@ pub fn certificate(outcome: &Outcome, rows: &[Row]) -> String {
         }
         let line = |name: &str, colour, number: fn(&Certificate) -> Option<f64>| {
             let points = over_seeds(&cycles, |row| number(row.certificate.as_ref()?));
-            Series { spread: Vec::new(), ..with_band(name, colour, points) }
+            Series { band: Vec::new(), ..with_band(name, colour, points) }
         };
         let silent: Vec<f64> = cycles
             .iter()

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     State,
-    penalty::{Batches, step_y},
+    penalty::{Batches, Descent, descend},
 };
 use crate::{
     error::OracleResult,
@@ -82,13 +82,12 @@ pub(super) fn descend_lower<P: Problem>(
     (steps, step): (u64, f64),
     batches: &mut Batches,
 ) -> OracleResult<f64> {
-    let mut residual = 0.0;
-    for _ in 0..steps {
-        let indices = batches.lower();
-        let gradient = oracles.lower.grad_y(x, y, indices.sample())?;
-        residual = step_y(oracles, y, &gradient, step);
-    }
-    Ok(residual)
+    descend(
+        y,
+        Descent::plain(steps, step),
+        &mut |y| oracles.lower.grad_y(x, y, batches.lower().sample()),
+        &|y, step| oracles.prox_y(y, step),
+    )
 }
 
 /// ∇_x f − ∇²_xy g · v.
