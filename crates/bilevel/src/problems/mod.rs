@@ -5,6 +5,7 @@
 mod algebra;
 mod closed_form;
 mod combinators;
+mod finite_sum;
 mod formulas;
 mod registry;
 mod shell;
@@ -36,6 +37,7 @@ pub mod torus;
 
 pub use closed_form::{ClosedForm, GradientNorms, Minimiser};
 pub use combinators::Anchored;
+pub use finite_sum::{FiniteSum, Sum};
 pub use formulas::{Branch, Formulas, KnownAnswer};
 pub use registry::{Entry, Parameter, Parameters, by_name, entries, names};
 pub use shell::RadiusLaw;

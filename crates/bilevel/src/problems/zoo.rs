@@ -113,35 +113,71 @@ impl Zoo {
 }
 
 impl Objective<Dense, Dense> for Upper {
-    fn value(&self, x: &Dense, y: &Dense, _: Sample) -> OracleResult<f64> {
-        Ok(self.0.f(x, y))
+    fn value(&self, x: &Dense, y: &Dense, s: Sample) -> OracleResult<f64> {
+        Ok(match self.0.finite_sum() {
+            Some(sum) => sum.f(x, y, s),
+            None => self.0.f(x, y),
+        })
     }
-    fn grad_x(&self, x: &Dense, y: &Dense, _: Sample) -> OracleResult<Dense> {
-        Ok(self.0.f_grad_x(x, y))
+    fn grad_x(&self, x: &Dense, y: &Dense, s: Sample) -> OracleResult<Dense> {
+        Ok(match self.0.finite_sum() {
+            Some(sum) => sum.f_grad_x(x, y, s),
+            None => self.0.f_grad_x(x, y),
+        })
     }
-    fn grad_y(&self, x: &Dense, y: &Dense, _: Sample) -> OracleResult<Dense> {
-        Ok(self.0.f_grad_y(x, y))
+    fn grad_y(&self, x: &Dense, y: &Dense, s: Sample) -> OracleResult<Dense> {
+        Ok(match self.0.finite_sum() {
+            Some(sum) => sum.f_grad_y(x, y, s),
+            None => self.0.f_grad_y(x, y),
+        })
+    }
+    fn n_samples(&self) -> Option<u64> {
+        self.0.finite_sum().map(|sum| sum.terms().0)
     }
 }
 
 impl Objective<Dense, Dense> for Lower {
-    fn value(&self, x: &Dense, y: &Dense, _: Sample) -> OracleResult<f64> {
-        Ok(self.0.g(x, y))
+    fn value(&self, x: &Dense, y: &Dense, s: Sample) -> OracleResult<f64> {
+        Ok(match self.0.finite_sum() {
+            Some(sum) => sum.g(x, y, s),
+            None => self.0.g(x, y),
+        })
     }
-    fn grad_x(&self, x: &Dense, y: &Dense, _: Sample) -> OracleResult<Dense> {
-        Ok(self.0.g_grad_x(x, y))
+    fn grad_x(&self, x: &Dense, y: &Dense, s: Sample) -> OracleResult<Dense> {
+        Ok(match self.0.finite_sum() {
+            Some(sum) => sum.g_grad_x(x, y, s),
+            None => self.0.g_grad_x(x, y),
+        })
     }
-    fn grad_y(&self, x: &Dense, y: &Dense, _: Sample) -> OracleResult<Dense> {
-        Ok(self.0.g_grad_y(x, y))
+    fn grad_y(&self, x: &Dense, y: &Dense, s: Sample) -> OracleResult<Dense> {
+        Ok(match self.0.finite_sum() {
+            Some(sum) => sum.g_grad_y(x, y, s),
+            None => self.0.g_grad_y(x, y),
+        })
+    }
+    fn grad(&self, x: &Dense, y: &Dense, s: Sample) -> OracleResult<(Dense, Dense)> {
+        Ok(match self.0.finite_sum() {
+            Some(sum) => sum.g_grad(x, y, s),
+            None => (self.0.g_grad_x(x, y), self.0.g_grad_y(x, y)),
+        })
+    }
+    fn n_samples(&self) -> Option<u64> {
+        self.0.finite_sum().map(|sum| sum.terms().1)
     }
 }
 
 impl SecondOrder<Dense, Dense> for Lower {
-    fn hvp_yy(&self, x: &Dense, y: &Dense, v: &Dense, _: Sample) -> OracleResult<Dense> {
-        Ok(self.0.g_hvp_yy(x, y, v))
+    fn hvp_yy(&self, x: &Dense, y: &Dense, v: &Dense, s: Sample) -> OracleResult<Dense> {
+        Ok(match self.0.finite_sum() {
+            Some(sum) => sum.g_hvp_yy(x, y, v, s),
+            None => self.0.g_hvp_yy(x, y, v),
+        })
     }
-    fn jvp_xy(&self, x: &Dense, y: &Dense, v: &Dense, _: Sample) -> OracleResult<Dense> {
-        Ok(self.0.g_jvp_xy(x, y, v))
+    fn jvp_xy(&self, x: &Dense, y: &Dense, v: &Dense, s: Sample) -> OracleResult<Dense> {
+        Ok(match self.0.finite_sum() {
+            Some(sum) => sum.g_jvp_xy(x, y, v, s),
+            None => self.0.g_jvp_xy(x, y, v),
+        })
     }
 }
 
