@@ -1,7 +1,5 @@
 //! The zoo by name, for the command and for tests that go over all of it.
 
-use std::collections::BTreeMap;
-
 use super::{
     Zoo,
     bome_coreset::BomeCoreset,
@@ -17,6 +15,7 @@ use super::{
     hoelder::Hoelder,
     least_squares::{LargeLeastSquares, LeastSquares},
     matrix_sensing::{MatrixSensing, Sizes},
+    parameters::{Parameter, Parameters, Values},
     pbgd_toy::{PbgdToy, ToyGradient},
     pl_game::{Instance, PlGame, Variant},
     rotating_manifold::RotatingManifold,
@@ -28,9 +27,6 @@ use super::{
     torus::Torus,
 };
 use crate::{error::ConfigError, names};
-
-/// Parameters of a problem by name, as a command line or a configuration file gives them.
-pub type Parameters = BTreeMap<String, f64>;
 
 /// One problem of the registry.
 #[derive(Clone, Copy, Debug)]
@@ -48,63 +44,10 @@ pub struct Entry {
     build: fn(&Values) -> Result<Zoo, ConfigError>,
 }
 
-/// One parameter of a problem.
-#[derive(Clone, Copy, Debug)]
-pub struct Parameter {
-    /// Its name.
-    pub name: &'static str,
-    /// Its value when not given.
-    pub default: f64,
-    /// Smallest value allowed.
-    pub min: f64,
-    /// Largest value allowed.
-    pub max: f64,
-    /// Whether only whole numbers are allowed.
-    pub is_whole: bool,
-    /// What it sets.
-    pub summary: &'static str,
-}
-
-impl Parameter {
-    const fn whole(name: &'static str, default: f64, min: f64, max: f64, summary: &'static str) -> Self {
-        Self { name, default, min, max, is_whole: true, summary }
-    }
-    const fn real(name: &'static str, default: f64, min: f64, max: f64, summary: &'static str) -> Self {
-        Self { name, default, min, max, is_whole: false, summary }
-    }
-    fn checked(&self, value: f64) -> Result<f64, ConfigError> {
-        let kind = if self.is_whole { "a whole number" } else { "a number" };
-        let allowed = (self.min..=self.max).contains(&value) && (!self.is_whole || value.fract() == 0.0);
-        ConfigError::require(
-            allowed,
-            self.name,
-            value,
-            &format!("give {kind} from {} to {} ({})", self.min, self.max, self.summary),
-        )?;
-        Ok(value)
-    }
-}
-
 impl Entry {
     /// The problem with these parameters, the others at their defaults.
     pub fn build(&self, parameters: &Parameters) -> Result<Zoo, ConfigError> {
-        if let Some((unknown, value)) =
-            parameters.iter().find(|(name, _)| self.parameters.iter().all(|p| p.name != *name))
-        {
-            let known: Vec<&str> = self.parameters.iter().map(|p| p.name).collect();
-            let remedy = if known.is_empty() {
-                format!("{} has no parameters; leave it out", self.name)
-            } else {
-                format!("{} has the parameters {}", self.name, known.join(", "))
-            };
-            return Err(ConfigError::new(unknown, value, remedy));
-        }
-        let mut values = BTreeMap::new();
-        for parameter in self.parameters {
-            let value = parameters.get(parameter.name).copied().unwrap_or(parameter.default);
-            values.insert(parameter.name, parameter.checked(value)?);
-        }
-        (self.build)(&Values(values))
+        (self.build)(&Values::new(self.name, self.parameters, parameters)?)
     }
     /// The default upper starting point at the default parameters.
     ///
@@ -113,18 +56,6 @@ impl Entry {
     pub fn default_x(&self) -> Vec<f64> {
         let zoo = self.build(&Parameters::new()).expect("the defaults of a registered problem are allowed");
         zoo.formulas().default_x()
-    }
-}
-
-/// Checked parameters, one for each that the entry declares.
-struct Values(BTreeMap<&'static str, f64>);
-
-impl Values {
-    fn real(&self, name: &str) -> f64 {
-        self.0[name]
-    }
-    fn whole(&self, name: &str) -> usize {
-        self.0[name] as usize
     }
 }
 
@@ -147,7 +78,7 @@ const fn scale(default: f64) -> Parameter {
 }
 /// A random PŁ game; parameters that the variant does not declare are not used by it.
 fn pl_game(variant: Variant, v: &Values) -> Result<Zoo, ConfigError> {
-    let or = |name: &str, unused: f64| v.0.get(name).copied().unwrap_or(unused);
+    let or = |name: &str, unused: f64| v.get(name).unwrap_or(unused);
     let instance = Instance {
         d: v.whole("d"),
         l: v.whole("l"),
