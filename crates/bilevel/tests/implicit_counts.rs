@@ -16,7 +16,9 @@ use bilevel::{
         mgbio::{Mgbio, Momentum},
         penalty::Variant,
         residual_corrected::ResidualCorrected,
+        saba::Saba,
         soba::Soba,
+        srba::Srba,
         subbio::Subbio,
     },
 };
@@ -70,6 +72,9 @@ fn a_step_costs_what_the_table_says() {
     assert_eq!(counts(&galerkin, 3).lower, tally([0, 0, 3 * T, 3 * 3 - 1, 3]));
     assert_cost(&Soba::default(), [0, 0, 1, 1, 1]);
     assert_cost(&Soba { direction: Direction::LeastSquares, ..Soba::default() }, [0, 0, 1, 2, 1]);
+    // one term a level is one block, and every step a renewal
+    assert_cost(&Saba::default(), [0, 0, 1, 1, 1]);
+    assert_cost(&Srba::default(), [0, 0, 1, 1, 1]);
 }
 
 #[test]
@@ -125,6 +130,14 @@ fn settings_out_of_range_name_the_field() {
     for field in ["step_x", "step_y", "step_v", "decay", "tol"] {
         assert_refused::<Ba>(field, &negative);
         assert_refused::<Soba>(field, &negative);
+    }
+    for field in ["step_x", "step_y", "step_v", "tol"] {
+        assert_refused::<Saba>(field, &negative);
+        assert_refused::<Srba>(field, &negative);
+    }
+    assert_refused::<Saba>("batch", &zero);
+    for field in ["batch", "period"] {
+        assert_refused::<Srba>(field, &zero);
     }
     for field in ["lower_steps", "terms", "batch"] {
         assert_refused::<Ba>(field, &zero);
@@ -396,6 +409,9 @@ fn constraints_of_x_and_y_are_kept_by_their_prox() {
     check(&Lancbio { subspace: 1, growth: 1.0, ..Lancbio::default() });
     check(&Subbio { step_v: 0.2, ..Subbio::default() });
     check(&Soba { decay: 0.0, ..Soba::default() });
+    check(&Saba::default());
+    check(&Saba { batch: Some(3), ..Saba::default() });
+    check(&Srba { batch: Some(2), ..Srba::default() });
 }
 
 /// The differing texts of HJFBiO differ in the first v, the ball and the radius of the differences.

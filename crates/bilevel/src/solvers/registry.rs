@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 use super::{
     HyperObjective, Solver, State, StepInfo, acc_f2ba, adapag, af2ba, alt_pbgd, ba, bome, f2ba, f2ba_plus,
     f2sa, f2sa_p, g_pbgd, galet, gradient_norm_barrier, hg_ms, high_order_f2ba, hjfbio, lancbio, meha, mgbio,
-    pbgd_free, penalised_gradient, prox_f2ba, prox_f2ba_single_loop, residual_corrected, slm_reconstructed,
-    soba, subbio, superquantile_gibbs, v_pbgd,
+    pbgd_free, penalised_gradient, prox_f2ba, prox_f2ba_single_loop, residual_corrected, saba,
+    slm_reconstructed, soba, srba, subbio, superquantile_gibbs, v_pbgd,
 };
 use crate::{
     error::{ConfigError, OracleResult},
@@ -247,8 +247,10 @@ registry! {
     ProxF2ba(prox_f2ba::ProxF2ba),
     ProxF2baSingleLoop(prox_f2ba_single_loop::ProxF2baSingleLoop),
     ResidualCorrected(residual_corrected::ResidualCorrected),
+    Saba(saba::Saba),
     SlmReconstructed(slm_reconstructed::SlmReconstructed),
     Soba(soba::Soba),
+    Srba(srba::Srba),
     Subbio(subbio::Subbio),
     SuperquantileGibbs(superquantile_gibbs::SuperquantileGibbs),
     VPbgd(v_pbgd::VPbgd),
