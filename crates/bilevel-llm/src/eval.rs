@@ -44,7 +44,7 @@ pub fn score(decoder: &Decoder, y: &[f32], set: &Dataset, limit: usize, work: &m
     for start in (0..n).step_by(AT_ONCE) {
         let batch = set.batch(start..(start + AT_ONCE).min(n));
         let logits = decoder.logits(y, &batch, work);
-        for (row, &target) in logits.chunks_exact(decoder.vocabulary).zip(&batch.targets) {
+        for (row, &target) in logits.chunks_exact(decoder.architecture.vocabulary).zip(&batch.targets) {
             scores.hits += u64::from(row.iter().all(|&a| a <= row[target as usize]));
         }
         let losses = decoder.row_losses_of_logits(&batch, work);

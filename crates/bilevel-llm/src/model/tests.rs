@@ -1,9 +1,26 @@
 use super::*;
 
+const SIZES: ModelSizes =
+    ModelSizes { layers: 2, width: 16, heads: 4, kv_heads: 2, ffn: 12, context: 9, rope_base: 10_000.0 };
+
 fn tiny() -> Decoder {
-    let sizes =
-        ModelSizes { layers: 2, width: 16, heads: 4, kv_heads: 2, ffn: 12, context: 9, rope_base: 10_000.0 };
-    Decoder::new(sizes, 11)
+    Decoder::new(SIZES, 11)
+}
+
+/// One of each kind: Llama as trained from scratch, with a head of its own, wide heads and stretched positions; Qwen2;
+/// GPT-2.
+fn kinds() -> [Decoder; 4] {
+    let plain = Architecture::llama(SIZES, 11);
+    let stretched = Architecture {
+        head_size: 6,
+        is_head_tied: false,
+        rope_factors: Some(vec![1.0, 2.5, 8.0]),
+        ..plain.clone()
+    };
+    let qwen2 = Architecture { family: Family::Qwen2, norm_epsilon: 1e-6, ..plain.clone() };
+    let gpt2 =
+        Architecture { family: Family::Gpt2, sizes: ModelSizes { kv_heads: 4, ..SIZES }, ..plain.clone() };
+    [plain, stretched, qwen2, gpt2].map(Decoder::of)
 }
 
 fn batch() -> Batch {
@@ -27,41 +44,96 @@ fn total(decoder: &Decoder, y: &[f64], batch: &Batch) -> f64 {
 
 #[test]
 fn gradient_agrees_with_central_differences() {
-    let (decoder, batch) = (tiny(), batch());
-    let y = point(&decoder);
-    let mut gradient = vec![0.0; y.len()];
-    let loss = decoder.loss_gradient(&y, &batch, 1.0, &mut gradient, &mut decoder.workspace());
-    assert!((loss - total(&decoder, &y, &batch)).abs() < 1e-12);
-    // one direction inside each tensor, so that no part can hide behind another
-    let h = 1e-5;
-    for tensor in decoder.tensors() {
-        let mut stream = Stream::new(9, tensor.range.start as u64);
-        let direction: Vec<f64> =
-            (0..y.len()).map(|i| if tensor.range.contains(&i) { stream.normal() } else { 0.0 }).collect();
-        let at = |s: f64| {
-            let moved: Vec<f64> = y.iter().zip(&direction).map(|(y, d)| y + s * h * d).collect();
-            total(&decoder, &moved, &batch)
-        };
-        let difference = (at(1.0) - at(-1.0)) / (2.0 * h);
-        let inner: f64 = gradient.iter().zip(&direction).map(|(g, d)| g * d).sum();
-        // rounding 1e-16·loss/h = 1e-10, truncation h² = 1e-10 times third derivatives of order 10²
-        assert!(
-            (difference - inner).abs() < 1e-7 * (1.0 + inner.abs()),
-            "{}: {difference} {inner}",
-            tensor.name
-        );
+    for decoder in kinds() {
+        let batch = batch();
+        let y = point(&decoder);
+        let mut gradient = vec![0.0; y.len()];
+        let loss = decoder.loss_gradient(&y, &batch, 1.0, &mut gradient, &mut decoder.workspace());
+        assert!((loss - total(&decoder, &y, &batch)).abs() < 1e-12);
+        // one direction inside each tensor, so that no part can hide behind another
+        let h = 1e-5;
+        for tensor in decoder.tensors() {
+            let mut stream = Stream::new(9, tensor.range.start as u64);
+            let direction: Vec<f64> =
+                (0..y.len()).map(|i| if tensor.range.contains(&i) { stream.normal() } else { 0.0 }).collect();
+            let at = |s: f64| {
+                let moved: Vec<f64> = y.iter().zip(&direction).map(|(y, d)| y + s * h * d).collect();
+                total(&decoder, &moved, &batch)
+            };
+            let difference = (at(1.0) - at(-1.0)) / (2.0 * h);
+            let inner: f64 = gradient.iter().zip(&direction).map(|(g, d)| g * d).sum();
+            // rounding 1e-16·loss/h = 1e-10, truncation h² = 1e-10 times third derivatives of order 10²
+            assert!(
+                (difference - inner).abs() < 1e-7 * (1.0 + inner.abs()),
+                "{:?}, {}: {difference} {inner}",
+                decoder.architecture.family,
+                tensor.name
+            );
+        }
+    }
+}
+
+#[test]
+fn the_gradient_in_a_part_is_that_part_of_the_gradient() {
+    for decoder in kinds() {
+        let batch = batch();
+        let y = point(&decoder);
+        let mut whole = vec![0.0; y.len()];
+        let loss = decoder.loss_gradient(&y, &batch, 0.7, &mut whole, &mut decoder.workspace());
+        for parts in [
+            &[Part::Block(1), Part::FinalNorm][..],
+            &[Part::Head],
+            &[Part::FinalNorm],
+            &[Part::Positions, Part::Block(0)],
+            &[Part::Embedding, Part::Block(1), Part::Head],
+        ] {
+            let selection = decoder.select(parts);
+            // what stands in the frozen list at trained places must not matter
+            let mut frozen = y.clone();
+            selection.scatter(&vec![f64::NAN; selection.len()], &mut frozen);
+            let trained = selection.gather(&y);
+            let mut gradient = vec![0.0; selection.len()];
+            let weights = Weights::with_trained(&frozen, &selection, &trained);
+            let mut work = decoder.workspace().with_threads(2);
+            assert_eq!(decoder.loss_gradient(weights, &batch, 0.7, &mut gradient, &mut work), loss);
+            assert_eq!(gradient, selection.gather(&whole), "{parts:?}");
+        }
+    }
+}
+
+#[test]
+fn a_session_gives_the_logits_of_the_whole_sequence() {
+    for decoder in kinds() {
+        let y = point(&decoder);
+        let tokens = [1, 5, 3, 3, 10, 0, 2, 7];
+        let all =
+            Batch { tokens: tokens.to_vec(), lengths: vec![8], rows: (0..8).collect(), targets: vec![0; 8] };
+        let whole = decoder.logits(&y, &all, &mut decoder.workspace()).to_vec();
+        let mut session = Session::new(&decoder, &y, 1);
+        let mut read = 0;
+        for piece in [3, 1, 1, 3] {
+            let logits = session.read(&tokens[read..read + piece]);
+            read += piece;
+            for (a, b) in logits.iter().zip(&whole[(read - 1) * 11..]) {
+                // sums of a few dozen terms of order one, in another order
+                assert!((a - b).abs() < 1e-12 * (1.0 + b.abs()), "{read}: {a} {b}");
+            }
+        }
+        assert_eq!(session.len(), 8);
     }
 }
 
 #[test]
 fn a_sequence_does_not_see_its_neighbours_or_its_future() {
-    let (decoder, mut batch) = (tiny(), batch());
-    let y = point(&decoder);
-    let before = decoder.row_losses(&y, &batch, &mut decoder.workspace());
-    batch.tokens[5] = 8; // after rows 2, 3, 4; before row 6
-    let after = decoder.row_losses(&y, &batch, &mut decoder.workspace());
-    for (row, (a, b)) in batch.rows.iter().zip(before.iter().zip(&after)) {
-        assert_eq!(a == b, *row != 6, "row {row}: {a} {b}");
+    for decoder in kinds() {
+        let mut batch = batch();
+        let y = point(&decoder);
+        let before = decoder.row_losses(&y, &batch, &mut decoder.workspace());
+        batch.tokens[5] = 8; // after rows 2, 3, 4; before row 6
+        let after = decoder.row_losses(&y, &batch, &mut decoder.workspace());
+        for (row, (a, b)) in batch.rows.iter().zip(before.iter().zip(&after)) {
+            assert_eq!(a == b, *row != 6, "row {row}: {a} {b}");
+        }
     }
 }
 
@@ -123,11 +195,13 @@ fn the_fast_exponential_is_exact_to_three_units() {
 
 #[test]
 fn tensors_tile_the_parameters() {
-    let decoder = tiny();
-    let mut end = 0;
-    for tensor in decoder.tensors() {
-        assert_eq!(tensor.range.start, end, "{}", tensor.name);
-        end = tensor.range.end;
+    for decoder in kinds() {
+        let mut end = 0;
+        for tensor in decoder.tensors() {
+            assert_eq!(tensor.range.start, end, "{}", tensor.name);
+            assert_eq!(tensor.range.len(), tensor.shape.iter().product::<usize>(), "{}", tensor.name);
+            end = tensor.range.end;
+        }
+        assert_eq!(end, decoder.parameters());
     }
-    assert_eq!(end, decoder.parameters());
 }

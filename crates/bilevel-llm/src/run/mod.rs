@@ -188,11 +188,11 @@ impl Prepared {
         let chains = recipe.reweight.methods.len() * recipe.run.seeds.len();
         let workers = threads(recipe).min(chains) as f64;
         let parameters = setting.decoder.parameters() as u64;
-        let sizes = &setting.decoder.sizes;
+        let sizes = &setting.decoder.architecture.sizes;
         let batch_tokens = tokens / 2 / setting.sources.len() as u64;
         let per_row = sizes.layers as u64
             * (8 * sizes.width as u64 + 4 * sizes.ffn as u64 + (sizes.heads * sizes.context) as u64)
-            + 2 * setting.decoder.vocabulary as u64;
+            + 2 * setting.decoder.architecture.vocabulary as u64;
         let data: u64 = self.sources.iter().map(|s| 5 * s.data.tokens).sum();
         let networks = 3 * (1 + recipe.reweight.continuations as u64) + 8;
         Forecast {
@@ -383,7 +383,7 @@ fn finish(
             comparisons.push(compare(method, baseline, &a, &b));
         }
     }
-    let sizes = &setting.decoder.sizes;
+    let sizes = &setting.decoder.architecture.sizes;
     let result = RunResult {
         schema: 1,
         versions: BTreeMap::from([("bilevel".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]),
@@ -395,7 +395,7 @@ fn finish(
             layers: sizes.layers,
             width: sizes.width,
             context: sizes.context,
-            vocabulary: setting.decoder.vocabulary,
+            vocabulary: setting.decoder.architecture.vocabulary,
         },
         seeds: recipe.run.seeds.clone(),
         budget: recipe.run.budget,
@@ -444,7 +444,7 @@ fn method_result(prepared: &Prepared, method: Method, chains: &[&ChainResult]) -
 fn write_model(prepared: &Prepared, y: &[f32], folder: &Path) -> Result<(), ReweightError> {
     fs::create_dir_all(folder).map_err(|e| ReweightError::io(folder, e))?;
     let decoder = &prepared.setting.decoder;
-    let s = &decoder.sizes;
+    let s = &decoder.architecture.sizes;
     let tensors: Vec<(String, Floats)> =
         decoder.tensors().into_iter().map(|t| (t.name, Floats::new(&y[t.range], t.shape))).collect();
     let path = folder.join("model.safetensors");
@@ -461,7 +461,7 @@ fn write_model(prepared: &Prepared, y: &[f32], folder: &Path) -> Result<(), Rewe
         "num_attention_heads": s.heads,
         "num_key_value_heads": s.kv_heads,
         "max_position_embeddings": s.context,
-        "vocab_size": decoder.vocabulary,
+        "vocab_size": decoder.architecture.vocabulary,
         "rms_norm_eps": 1e-5,
         "rope_theta": s.rope_base,
         "hidden_act": "silu",

@@ -1,0 +1,174 @@
+//! The forward pass.
+
+use super::{
+    Batch, Decoder, Weights,
+    kernels::{
+        Layout, NormCache, Real, add_to_rows, gelu, layer_norm, linear, product::gemm_on, rms_norm, rotate,
+        sigmoid,
+    },
+    layout::{Affine, Block, Norm},
+    workspace::{LayerCache, Rotary, Workspace, sized},
+};
+
+impl Decoder {
+    /// Logits of the batch's rows into the workspace. Blocks from `kept` on keep what the derivative needs.
+    pub(super) fn forward<T: Real>(&self, y: Weights<T>, batch: &Batch, kept: usize, w: &mut Workspace<T>) {
+        assert_eq!(y.full_len(), self.parameters(), "parameters of another decoder");
+        if !self.architecture.family.is_gpt2() {
+            w.rotary.reach(batch.lengths.iter().copied().max().unwrap_or(0));
+        }
+        self.embed(y, batch, 0, &mut w.residual);
+        let threads = w.threads;
+        for (i, block) in self.places.blocks.iter().enumerate() {
+            let c = if i < kept { &mut w.passing } else { &mut w.layers[i] };
+            self.project_qkv(y, block, &w.residual, c, threads);
+            self.turn(&mut c.qkv, batch, 0, &w.rotary, T::one());
+            self.attend(batch, c, threads);
+            self.finish_block(y, block, &mut w.residual, c, threads);
+        }
+        let width = self.architecture.sizes.width;
+        let packed = sized(&mut w.packed, batch.rows.len() * width);
+        for (p, &row) in packed.chunks_exact_mut(width).zip(&batch.rows) {
+            let at = row as usize * width;
+            p.copy_from_slice(&w.residual[at..at + width]);
+        }
+        let head_input = sized(&mut w.head_input, packed.len());
+        self.normalise(y, &self.places.final_norm, packed, head_input, &mut w.packed_norm);
+        self.head(y, head_input, &mut w.logits, threads);
+    }
+
+    /// Logits of normed rows.
+    pub(super) fn head<T: Real>(&self, y: Weights<T>, rows: &[T], logits: &mut Vec<T>, threads: usize) {
+        let (width, vocabulary) = (self.architecture.sizes.width, self.architecture.vocabulary);
+        let m = rows.len() / width;
+        let logits = sized(logits, m * vocabulary);
+        linear(threads, rows, y.get(&self.places.head), logits, (m, width, vocabulary));
+    }
+
+    /// Embeddings of the tokens, and of their positions, which begin at `first` in every sequence.
+    pub(super) fn embed<T: Real>(&self, y: Weights<T>, batch: &Batch, first: usize, x: &mut Vec<T>) {
+        let width = self.architecture.sizes.width;
+        let embedding = y.get(&self.places.embedding);
+        let x = sized(x, batch.tokens.len() * width);
+        for (x, &token) in x.chunks_exact_mut(width).zip(&batch.tokens) {
+            let at = token as usize * width;
+            x.copy_from_slice(&embedding[at..at + width]);
+        }
+        if let Some(positions) = &self.places.positions {
+            let positions = y.get(positions);
+            let each = batch.lengths.iter().flat_map(|&length| first..first + length);
+            for (x, t) in x.chunks_exact_mut(width).zip(each) {
+                for (x, &p) in x.iter_mut().zip(&positions[t * width..(t + 1) * width]) {
+                    *x += p;
+                }
+            }
+        }
+    }
+
+    /// The first part of a block: norm, then queries, keys and values, not yet turned.
+    pub(super) fn project_qkv<T: Real>(
+        &self,
+        y: Weights<T>,
+        block: &Block,
+        residual: &Vec<T>,
+        c: &mut LayerCache<T>,
+        threads: usize,
+    ) {
+        c.input.clone_from(residual);
+        let normed = sized(&mut c.normed, residual.len());
+        self.normalise(y, &block.attention_norm, &c.input, normed, &mut c.input_norm);
+        apply(y, &block.qkv, normed, &mut c.qkv, threads);
+    }
+
+    /// The part of a block after attention: output and feed-forward, each added to the residual stream.
+    pub(super) fn finish_block<T: Real>(
+        &self,
+        y: Weights<T>,
+        block: &Block,
+        residual: &mut Vec<T>,
+        c: &mut LayerCache<T>,
+        threads: usize,
+    ) {
+        add_applied(y, &block.output, &c.heads, residual, threads);
+        c.middle.clone_from(residual);
+        let normed = sized(&mut c.middle_normed, residual.len());
+        self.normalise(y, &block.ffn_norm, &c.middle, normed, &mut c.middle_norm);
+        apply(y, &block.up, normed, &mut c.up, threads);
+        let ffn = self.architecture.sizes.ffn;
+        let activated = sized(&mut c.activated, c.up.len() / block.up.outputs * ffn);
+        if self.architecture.family.is_gpt2() {
+            for (a, &u) in activated.iter_mut().zip(&c.up) {
+                *a = gelu(u);
+            }
+        } else {
+            for (a, gu) in activated.chunks_exact_mut(ffn).zip(c.up.chunks_exact(2 * ffn)) {
+                let (gate, up) = gu.split_at(ffn);
+                for ((a, &g), &u) in a.iter_mut().zip(gate).zip(up) {
+                    *a = g * sigmoid(g) * u;
+                }
+            }
+        }
+        add_applied(y, &block.down, activated, residual, threads);
+    }
+
+    pub(super) fn normalise<T: Real>(
+        &self,
+        y: Weights<T>,
+        norm: &Norm,
+        x: &[T],
+        out: &mut [T],
+        cache: &mut NormCache<T>,
+    ) {
+        let epsilon = self.architecture.norm_epsilon;
+        match &norm.bias {
+            None => rms_norm(x, y.get(&norm.weight), epsilon, out, cache),
+            Some(bias) => layer_norm(x, (y.get(&norm.weight), y.get(bias)), epsilon, out, cache),
+        }
+    }
+
+    /// Turns queries and keys by the angles of their positions, which begin at `first` in every sequence; sign −1
+    /// turns back. Learned positions turn nothing.
+    pub(super) fn turn<T: Real>(
+        &self,
+        qkv: &mut [T],
+        batch: &Batch,
+        first: usize,
+        rotary: &Rotary<T>,
+        sign: T,
+    ) {
+        let a = &self.architecture;
+        if a.family.is_gpt2() {
+            return;
+        }
+        let mut rows = qkv.chunks_exact_mut(a.qkv_width());
+        for &length in &batch.lengths {
+            for (t, row) in rows.by_ref().take(length).enumerate() {
+                let (cos, sin) = rotary.at(first + t);
+                for head in row[..a.query_width() + a.key_width()].chunks_exact_mut(a.head_size) {
+                    rotate(head, cos, sin, sign);
+                }
+            }
+        }
+    }
+}
+
+/// out = x Wᵀ + b.
+fn apply<T: Real>(y: Weights<T>, map: &Affine, x: &[T], out: &mut Vec<T>, threads: usize) {
+    let rows = x.len() / map.inputs;
+    let out = sized(out, rows * map.outputs);
+    linear(threads, x, y.get(&map.weight), out, (rows, map.inputs, map.outputs));
+    if let Some(bias) = &map.bias {
+        add_to_rows(out, y.get(bias));
+    }
+}
+
+/// out += x Wᵀ + b.
+fn add_applied<T: Real>(y: Weights<T>, map: &Affine, x: &[T], out: &mut [T], threads: usize) {
+    let rows = x.len() / map.inputs;
+    let weight = (y.get(&map.weight), Layout::packed(map.outputs, map.inputs).t());
+    let (wide, narrow) = (Layout::packed(rows, map.inputs), Layout::packed(rows, map.outputs));
+    gemm_on(threads, T::one(), (x, wide), weight, T::one(), (&mut *out, narrow));
+    if let Some(bias) = &map.bias {
+        add_to_rows(out, y.get(bias));
+    }
+}

@@ -1,0 +1,166 @@
+//! Parameters of which a part is trained, and the rest is shared and stands still.
+
+use std::ops::Range;
+
+/// The trained part of a decoder's parameters: whole tensors, kept one after the other in a short list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Selection {
+    /// Places in the full list, ascending, without neighbours that touch.
+    parts: Vec<Range<usize>>,
+    /// Where each part begins in the short list.
+    starts: Vec<usize>,
+    len: usize,
+}
+
+impl Selection {
+    /// The parameters at these places; places may touch and come in any order.
+    ///
+    /// # Panics
+    /// When two places overlap.
+    pub fn new(mut places: Vec<Range<usize>>) -> Self {
+        places.retain(|place| !place.is_empty());
+        places.sort_by_key(|place| place.start);
+        let mut parts: Vec<Range<usize>> = Vec::new();
+        for place in places {
+            match parts.last_mut() {
+                Some(last) if last.end == place.start => last.end = place.end,
+                Some(last) if last.end > place.start => panic!("the places {last:?} and {place:?} overlap"),
+                _ => parts.push(place),
+            }
+        }
+        let mut len = 0;
+        let starts = parts
+            .iter()
+            .map(|part| {
+                len += part.len();
+                len - part.len()
+            })
+            .collect();
+        Self { parts, starts, len }
+    }
+
+    /// Number of trained parameters.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+    /// Whether nothing is trained.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+    /// Places in the full list, ascending.
+    pub fn parts(&self) -> &[Range<usize>] {
+        &self.parts
+    }
+
+    /// Where a tensor stands in the short list; `None` when it is not trained.
+    ///
+    /// # Panics
+    /// When the selection cuts the tensor in two.
+    pub fn place(&self, tensor: &Range<usize>) -> Option<Range<usize>> {
+        let i = self.parts.partition_point(|part| part.end <= tensor.start);
+        let part = self.parts.get(i).filter(|part| part.start < tensor.end)?;
+        assert!(
+            part.start <= tensor.start && tensor.end <= part.end,
+            "the selection {part:?} cuts the tensor {tensor:?}"
+        );
+        let start = self.starts[i] + tensor.start - part.start;
+        Some(start..start + tensor.len())
+    }
+
+    /// The short list of a full one.
+    pub fn gather<T: Copy>(&self, all: &[T]) -> Vec<T> {
+        self.parts.iter().flat_map(|part| &all[part.clone()]).copied().collect()
+    }
+
+    /// Writes a short list into the full one.
+    pub fn scatter<T: Copy>(&self, trained: &[T], all: &mut [T]) {
+        for (part, &start) in self.parts.iter().zip(&self.starts) {
+            all[part.clone()].copy_from_slice(&trained[start..start + part.len()]);
+        }
+    }
+}
+
+/// Parameters as a decoder reads them: one full list, or a full list with the trained part replaced.
+#[derive(Debug)]
+pub struct Weights<'a, T> {
+    all: &'a [T],
+    trained: Option<(&'a Selection, &'a [T])>,
+}
+
+impl<T> Clone for Weights<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for Weights<'_, T> {}
+
+impl<'a, T> Weights<'a, T> {
+    /// The frozen full list, read with the selection's parameters replaced by the short list `trained`; gradients are
+    /// short lists too.
+    ///
+    /// # Panics
+    /// When the short list is not as long as the selection.
+    pub fn with_trained(all: &'a [T], selection: &'a Selection, trained: &'a [T]) -> Self {
+        assert_eq!(trained.len(), selection.len(), "a short list of another selection");
+        Self { all, trained: Some((selection, trained)) }
+    }
+
+    /// A tensor.
+    pub(super) fn get(&self, tensor: &Range<usize>) -> &'a [T] {
+        match self.trained {
+            Some((selection, trained)) => match selection.place(tensor) {
+                Some(place) => &trained[place],
+                None => &self.all[tensor.clone()],
+            },
+            None => &self.all[tensor.clone()],
+        }
+    }
+
+    /// Where the derivative in a tensor stands in a gradient; `None` when the tensor is not trained.
+    pub(super) fn place(&self, tensor: &Range<usize>) -> Option<Range<usize>> {
+        self.trained.map_or(Some(tensor.clone()), |(selection, _)| selection.place(tensor))
+    }
+
+    /// Length of the full list.
+    pub(super) fn full_len(&self) -> usize {
+        self.all.len()
+    }
+}
+
+impl<'a, T> From<&'a [T]> for Weights<'a, T> {
+    fn from(all: &'a [T]) -> Self {
+        Self { all, trained: None }
+    }
+}
+impl<'a, T> From<&'a Vec<T>> for Weights<'a, T> {
+    fn from(all: &'a Vec<T>) -> Self {
+        Self { all, trained: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_trained_part_is_read_in_place_of_the_frozen() {
+        let all: Vec<f64> = (0..10).map(f64::from).collect();
+        let selection = Selection::new(vec![8..10, 2..4, 4..5]);
+        assert_eq!((selection.len(), selection.parts()), (5, &[2..5, 8..10][..]));
+        assert_eq!(selection.gather(&all), [2.0, 3.0, 4.0, 8.0, 9.0]);
+        let trained = [20.0, 30.0, 40.0, 80.0, 90.0];
+        let weights = Weights::with_trained(&all, &selection, &trained);
+        assert_eq!(weights.get(&(4..5)), [40.0]);
+        assert_eq!(weights.get(&(5..8)), [5.0, 6.0, 7.0]);
+        assert_eq!((weights.place(&(9..10)), weights.place(&(0..2))), (Some(4..5), None));
+        let mut changed = all.clone();
+        selection.scatter(&trained, &mut changed);
+        assert_eq!(changed, [0.0, 1.0, 20.0, 30.0, 40.0, 5.0, 6.0, 7.0, 80.0, 90.0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "cuts the tensor")]
+    fn a_selection_may_not_cut_a_tensor() {
+        Selection::new(vec![2..5, 8..10]).place(&(4..6));
+    }
+}
