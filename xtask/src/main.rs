@@ -1,7 +1,8 @@
-//! Tasks of this repository: `cargo xtask test`, `cargo xtask generate-all`.
+//! Tasks of this repository: `cargo xtask test`, `cargo xtask generate-all`, `cargo xtask peers`.
 
 mod generate;
 mod lanes;
+mod peers;
 mod which_solver;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +14,8 @@ Tasks of this repository.
 
   cargo xtask test [LANE…]            every check that a change must pass, or only the lanes named
   cargo xtask generate-all [--check]  write the generated pages; with --check, fail if one is out of date
+  cargo xtask peers [NAME…] [--data FOLDER] [--check] [--publish FILE]
+                                      the library beside other software, in one run; needs Python (`--help` says more)
 
 Lanes: fmt, clippy, tests, docs, generated, bench";
 
@@ -23,6 +26,7 @@ fn main() -> Result<()> {
         ["test", lanes @ ..] => lanes::run(lanes),
         ["generate-all"] => generate::run(false),
         ["generate-all", "--check"] => generate::run(true),
+        ["peers", rest @ ..] => peers::run(rest),
         [] | ["help" | "--help" | "-h"] => {
             println!("{HELP}");
             Ok(())

@@ -225,3 +225,29 @@ fn a_damaged_result_of_a_run_is_named_with_the_way_out() {
     let name = cell.file_name().unwrap().to_string_lossy().into_owned();
     assert!(message.contains(&name) && message.contains("remove it"), "{message}");
 }
+
+#[test]
+fn what_was_measured_of_other_software_is_in_every_report_of_the_folder() {
+    let short = SMALL.replace("steps = 3000", "steps = 30");
+    let (folder, _) = experiment(short.split_once("[[expect]]").unwrap().0);
+    let peers = r#"{"schema": 1, "races": [{"workload": "quadratics", "solver": "soba", "other": "JAX, f64",
+        "ratio": {"low": 5.5, "median": 6.25, "high": 7.0}, "aim": 5.0}]}"#;
+    fs::write(folder.path().join("measured.json"), peers).unwrap();
+    let wrong = bilevel(folder.path(), &["bench", "small.toml", "--peers", "small.toml"]);
+    let words = String::from_utf8(wrong.stderr).unwrap();
+    assert_eq!(wrong.status.code(), Some(2), "{words}");
+    assert!(words.contains("cargo xtask peers") && !folder.path().join("runs").exists(), "{words}");
+    let done = bilevel(folder.path(), &["bench", "small.toml", "--quiet", "--peers", "measured.json"]);
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+    let report = folder.path().join("runs/small/report.html");
+    let has_section = || {
+        let html = fs::read_to_string(&report).unwrap();
+        html.contains("Other software, same run") && html.contains("6.25 (5.50 … 7.00)")
+    };
+    assert!(has_section());
+    // drawn again, from the folder alone
+    fs::remove_file(&report).unwrap();
+    fs::remove_file(folder.path().join("measured.json")).unwrap();
+    assert_eq!(bilevel(folder.path(), &["report", "runs/small"]).status.code(), Some(0));
+    assert!(has_section());
+}

@@ -8,6 +8,7 @@ use super::{
     axis::{Scale, count, significant},
     chart::{COLOURS, LineChart, Series},
     page::{Cell, Page, escape, figure, pair, paragraph, table},
+    peers::Peers,
 };
 use crate::bench::{
     Finished,
@@ -34,8 +35,8 @@ const OVERS: [Over; 3] = [
     Over { label: "seconds in the solver", of: |row| row.seconds },
 ];
 
-/// The page.
-pub fn page(summary: &Summary, finished: &[Finished]) -> String {
+/// The page; `peers` is what was measured of other software.
+pub fn page(summary: &Summary, finished: &[Finished], peers: Option<&Peers>) -> String {
     let mut page = Page::new(&summary.title, &lead(summary, finished));
     for (index, problem) in summary.problems().into_iter().enumerate() {
         let lines: Vec<&Line> = summary.lines.iter().filter(|line| line.problem == problem).collect();
@@ -58,6 +59,9 @@ pub fn page(summary: &Summary, finished: &[Finished]) -> String {
     }
     if !summary.verdicts.is_empty() {
         page.section("expected", "Expected and found", &verdicts(summary));
+    }
+    if let Some(peers) = peers {
+        page.section("peers", "Other software, same run", &peers.section());
     }
     page.section("how", "How to read this", &how(summary));
     page.html()

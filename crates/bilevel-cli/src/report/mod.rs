@@ -8,6 +8,7 @@ mod axis;
 mod bench;
 mod chart;
 mod page;
+mod peers;
 mod reweight;
 mod solve;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use anyhow::{Context, Result, anyhow};
 use serde::de::DeserializeOwned;
 
 use axis::{count, significant};
+pub use peers::Peers;
 
 /// Draws `report.html` of a result folder of `bilevel reweight` from its `weights.json`, `trace.jsonl` and
 /// `timings.json`, and returns its path. Without the latter two the parts that need them are left out.
@@ -43,12 +45,14 @@ pub fn solve(dir: &Path) -> Result<PathBuf> {
     write(dir, &solve::page(&result, &lines(&trace)?, &lines(&dir.join("times.jsonl"))?, &recipe))
 }
 
-/// Draws `report.html` of a result folder of `bilevel bench` from its `summary.json` and `results.jsonl`, and returns
-/// its path.
+/// Draws `report.html` of a result folder of `bilevel bench` from its `summary.json` and `results.jsonl`, and of its
+/// `peers.json` where there is one, and returns its path.
 pub fn bench(dir: &Path) -> Result<PathBuf> {
     let path = dir.join("summary.json");
     let summary = json(&path)?.ok_or_else(|| missing(&path))?;
-    write(dir, &bench::page(&summary, &lines(&dir.join("results.jsonl"))?))
+    let peers = dir.join("peers.json");
+    let peers = if peers.exists() { Some(Peers::read(&peers)?) } else { None };
+    write(dir, &bench::page(&summary, &lines(&dir.join("results.jsonl"))?, peers.as_ref()))
 }
 
 fn missing(path: &Path) -> anyhow::Error {

@@ -13,7 +13,9 @@ use crate::{
     exit::{Exit, usage},
     interrupt,
     output::Output,
-    recipe, run_folder,
+    recipe,
+    report::Peers,
+    run_folder,
 };
 
 const EXAMPLES: &str = "\
@@ -21,6 +23,8 @@ Examples:
   bilevel bench experiments/pl_game_v2.toml              the comparison that the file describes
   bilevel bench experiments/pl_game_v2.toml --threads 2  two runs at a time
   bilevel bench experiments/pl_game_v2.toml --seeds 0    one seed, to see how long it takes
+  bilevel bench experiments/pl_game_v2.toml --peers target/peers/peers.json
+                                                         with what `cargo xtask peers` measured of other software
 
 Every run is kept in the result folder and done once: the same command goes on after an interruption, and does only
 what a change of the file made new. Results: results.jsonl, results.csv, summary.json, report.html.";
@@ -37,6 +41,9 @@ pub struct BenchVerb {
     /// Runs at a time in place of the file's
     #[arg(long)]
     threads: Option<usize>,
+    /// Shows in the report what `cargo xtask peers` wrote to this file: other software on the same problems
+    #[arg(long, value_name = "FILE")]
+    peers: Option<PathBuf>,
     /// Result folder; `runs/` and the name of the file without
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -57,16 +64,19 @@ impl BenchVerb {
             let name = self.experiment.file_stem().map(|stem| stem.to_string_lossy().into_owned());
             Path::new("runs").join(name.unwrap_or_else(|| "bench".into()))
         });
-        run(&experiment, &out, output)
+        // a wrong file is refused before anything runs
+        let peers = self.peers.map(|path| Peers::read(&path).map(|_| path)).transpose()?;
+        run(&experiment, &out, peers.as_deref(), output)
     }
 }
 
 /// Goes on with the experiment of a result folder.
 pub fn resume(folder: &Path, path: &Path, text: &str, output: Output) -> Result<Exit> {
-    run(&Experiment::parse(path, text)?, folder, output)
+    run(&Experiment::parse(path, text)?, folder, None, output)
 }
 
-fn run(experiment: &Experiment, out: &Path, output: Output) -> Result<Exit> {
+/// The experiment, with a file of `cargo xtask peers` copied into its folder, where every later report finds it.
+fn run(experiment: &Experiment, out: &Path, peers: Option<&Path>, output: Output) -> Result<Exit> {
     let flag = interrupt::flag()?;
     let bench = Bench::new(experiment, out.to_owned(), &flag)?;
     std::fs::create_dir_all(out).map_err(|error| {
@@ -76,6 +86,9 @@ fn run(experiment: &Experiment, out: &Path, output: Output) -> Result<Exit> {
         ))
     })?;
     run_folder::write(&out.join("recipe.toml"), toml::to_string(experiment)?.as_bytes())?;
+    if let Some(peers) = peers {
+        run_folder::write(&out.join("peers.json"), &std::fs::read(peers)?)?;
+    }
     let Some(finished) = bench.run(output)? else {
         output.note(&format!("interrupted; go on with: bilevel resume {}", out.display()));
         return Ok(Exit::Interrupted);

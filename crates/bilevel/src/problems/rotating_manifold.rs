@@ -38,6 +38,19 @@ struct Formed {
     matrix: Arc<DMatrix<f64>>,
 }
 
+/// The data of an instance, matrices row by row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Data {
+    /// A₀.
+    pub base: Vec<f64>,
+    /// Aₖ.
+    pub turns: Vec<Vec<f64>>,
+    /// b.
+    pub labels: Vec<f64>,
+    /// t.
+    pub target: Vec<f64>,
+}
+
 /// What an iteration that descends g from y₀ selects, and the derivative of f there.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Selected {
@@ -71,6 +84,16 @@ impl RotatingManifold {
     /// 200 × 1,000 with 20 upper variables.
     pub fn large(seed: u64) -> Self {
         Self::new(200, 1000, 20, seed)
+    }
+    /// The data, for a statement of the same instance in other software.
+    pub fn data(&self) -> Data {
+        let by_rows = |matrix: &DMatrix<f64>| matrix.transpose().as_slice().to_vec();
+        Data {
+            base: by_rows(&self.base),
+            turns: self.turns.iter().map(by_rows).collect(),
+            labels: list(&self.labels),
+            target: list(&self.target),
+        }
     }
     /// A(x).
     fn matrix(&self, x: &[f64]) -> Arc<DMatrix<f64>> {
