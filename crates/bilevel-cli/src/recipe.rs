@@ -42,6 +42,9 @@ pub struct ProblemSpec {
     /// Its parameters, where it has some.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<String, f64>,
+    /// Folder with its data, for problems that are made of data; a stand-in of their own making when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<PathBuf>,
     /// Upper start; the problem's own when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub x: Option<Vec<f64>>,

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use bilevel::{
+    ConfigError, names,
     problems::{self, Zoo},
     solvers::registry::{self as solvers, AnySolver},
 };
@@ -11,8 +12,7 @@ use crate::{exit::usage, recipe::ProblemSpec};
 
 /// The problem of a recipe, with its start.
 pub fn problem(spec: &ProblemSpec) -> Result<Zoo> {
-    let mut problem = problems::by_name(&spec.name, &spec.parameters)
-        .map_err(|error| usage(format!("problem: {error}")))?;
+    let mut problem = named(spec).map_err(|error| usage(format!("problem: {error}")))?;
     let (m, d) = problem.dims();
     let check = |field: &str, start: &[f64], dim: usize| {
         if start.len() != dim {
@@ -39,6 +39,34 @@ pub fn problem(spec: &ProblemSpec) -> Result<Zoo> {
         problem = problem.with_seeds(vec![y.clone()]);
     }
     Ok(problem)
+}
+
+/// A problem of the zoo, or one that is made of data.
+fn named(spec: &ProblemSpec) -> Result<Zoo, ConfigError> {
+    if let Ok(entry) = bilevel_data::by_name(&spec.name) {
+        return entry.build(&spec.parameters, spec.data.as_deref());
+    }
+    let all = problems::names().into_iter().chain(bilevel_data::names());
+    let problem = problems::by_name(&spec.name, &spec.parameters).map_err(|error| {
+        match names::nearest(&spec.name, all) {
+            Some(nearest) if error.field == "problem" && bilevel_data::by_name(nearest).is_ok() => {
+                ConfigError::new("problem", &spec.name, format!("did you mean {nearest}?"))
+            }
+            _ => error,
+        }
+    })?;
+    match &spec.data {
+        Some(folder) => Err(ConfigError::new(
+            "data",
+            folder.display(),
+            format!(
+                "{} is not made of data, leave it out; those that are: {}",
+                spec.name,
+                bilevel_data::names().join(", ")
+            ),
+        )),
+        None => Ok(problem),
+    }
 }
 
 /// A problem's dimensions in words.

@@ -275,6 +275,7 @@ mod tests {
         let spec = ProblemSpec {
             name: "broken".into(),
             parameters: std::collections::BTreeMap::new(),
+            data: None,
             x: None,
             y: None,
         };

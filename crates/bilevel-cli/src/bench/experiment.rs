@@ -111,6 +111,9 @@ pub struct ProblemEntry {
     /// Its parameters.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<String, f64>,
+    /// Folder with its data, for problems that are made of data; a stand-in of their own making when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<PathBuf>,
     /// Draws another instance for each seed, by the problem's parameter `seed`.
     #[serde(default)]
     pub redraw: bool,
@@ -133,7 +136,13 @@ impl ProblemEntry {
         if self.redraw {
             parameters.insert("seed".into(), seed as f64);
         }
-        ProblemSpec { name: self.name.clone(), parameters, x: self.x.clone(), y: self.y.clone() }
+        ProblemSpec {
+            name: self.name.clone(),
+            parameters,
+            data: self.data.clone(),
+            x: self.x.clone(),
+            y: self.y.clone(),
+        }
     }
 }
 

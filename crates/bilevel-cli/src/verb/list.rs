@@ -77,14 +77,21 @@ fn oracles(needed: &[Oracle]) -> String {
 fn problems() -> Table {
     let entry_row = |entry: &problems::Entry| {
         let size = entry.build(&problems::Parameters::new()).map(|problem| dimensions(&problem));
-        let parameters: Vec<String> =
-            entry.parameters.iter().map(|p| format!("{} = {} ({})", p.name, p.default, p.summary)).collect();
         vec![
             entry.name.to_owned(),
             entry.summary.to_owned(),
             entry.aliases.join(", "),
             size.unwrap_or_default(),
-            parameters.join(", "),
+            parameters_in_words(entry.parameters),
+        ]
+    };
+    let data_row = |entry: &bilevel_data::Entry| {
+        vec![
+            entry.name.to_owned(),
+            format!("{}; data: {}", entry.summary, entry.data),
+            String::new(),
+            entry.size.to_owned(),
+            parameters_in_words(entry.parameters),
         ]
     };
     let run_row = |run: problems::runs::NamedRun| {
@@ -97,9 +104,16 @@ fn problems() -> Table {
         rows: problems::entries()
             .iter()
             .map(entry_row)
+            .chain(bilevel_data::entries().iter().map(data_row))
             .chain(problems::runs::all().into_iter().map(run_row))
             .collect(),
     }
+}
+
+fn parameters_in_words(parameters: &[problems::Parameter]) -> String {
+    let words: Vec<String> =
+        parameters.iter().map(|p| format!("{} = {} ({})", p.name, p.default, p.summary)).collect();
+    words.join(", ")
 }
 
 impl List {

@@ -42,8 +42,10 @@ fn solve() -> Value {
     let parameters: Map<String, Value> = problems::entries()
         .iter()
         .flat_map(|entry| entry.parameters)
+        .chain(bilevel_data::entries().iter().flat_map(|entry| entry.parameters))
         .map(|p| (p.name.to_owned(), json!({ "type": "number", "description": p.summary })))
         .collect();
+    let names = [problems::names(), bilevel_data::names()].concat();
     let solvers: Vec<Value> = registry::entries().iter().map(solver).collect();
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -61,13 +63,17 @@ fn solve() -> Value {
                     "name": {
                         "type": "string",
                         "description": "One of `bilevel list problems`, in upper or lower case.",
-                        "examples": problems::names(),
+                        "examples": names,
                     },
                     "parameters": {
                         "type": "object",
                         "description": "Its parameters, where it has some.",
                         "additionalProperties": false,
                         "properties": parameters,
+                    },
+                    "data": {
+                        "type": "string",
+                        "description": "Folder with its data, for problems that are made of data.",
                     },
                     "x": numbers,
                     "y": numbers,

@@ -1,4 +1,4 @@
-//! Small labelled images: Fashion-MNIST from its IDX files, and a seeded stand-in of the same shape.
+//! Small labelled images: MNIST and Fashion-MNIST from their IDX files, and a seeded stand-in of the same shape.
 
 use std::{
     fs,
@@ -39,8 +39,8 @@ const SYSTEM_FOLDER: &str = "/usr/share/datasets/fashion-mnist";
 pub enum ImagesError {
     /// The files are nowhere.
     #[error(
-        "Fashion-MNIST was not found in {}; install the Debian package dataset-fashion-mnist, or set BILEVEL_DATA to \
-         a folder with {file}", folders.join(", ")
+        "no images of the form of MNIST were found in {}; for Fashion-MNIST install the Debian package \
+         dataset-fashion-mnist, or set BILEVEL_DATA to a folder with {file}", folders.join(", ")
     )]
     Absent {
         /// A file that was looked for.
@@ -133,9 +133,28 @@ impl Images {
                 .chain([PathBuf::from(SYSTEM_FOLDER)])
                 .collect(),
         };
+        Self::of_files(part, &folders, true)
+    }
+
+    /// A half of any data set in this folder that has the form and the file names of MNIST, plain or gzipped.
+    ///
+    /// # Errors
+    /// Files that are absent, damaged, or disagree on the number of images; labels above 9.
+    pub fn idx(part: Part, folder: &Path) -> Result<Self, ImagesError> {
+        Self::of_files(part, &[folder.to_owned()], false)
+    }
+
+    fn of_files(part: Part, folders: &[PathBuf], is_published: bool) -> Result<Self, ImagesError> {
         let [images, labels] = part.files();
-        let (dims, pixels) = read(&images, &folders)?;
-        let (_, labels) = read(&labels, &folders)?;
+        let (dims, pixels, path) = read(&images, folders, is_published)?;
+        let (_, labels, _) = read(&labels, folders, is_published)?;
+        let wrong = |detail: String| ImagesError::Format { path: path.clone(), dims: 3, detail };
+        if labels.len() != dims[0] {
+            return Err(wrong(format!("{} images and {} labels", dims[0], labels.len())));
+        }
+        if let Some(label) = labels.iter().find(|&&label| usize::from(label) >= CLASSES) {
+            return Err(wrong(format!("its labels go up to 9, and there is a {label}")));
+        }
         Ok(Self {
             size: dims[1] * dims[2],
             pixels: pixels.iter().map(|&p| f32::from(p) / 255.0).collect(),
@@ -212,8 +231,12 @@ impl Images {
     }
 }
 
-/// The dimensions and the bytes of a published file.
-fn read(file: &Published, folders: &[PathBuf]) -> Result<(Vec<usize>, Vec<u8>), ImagesError> {
+/// The dimensions and the bytes of a file, and where it was; with its checksum verified if it is to be the published one.
+fn read(
+    file: &Published,
+    folders: &[PathBuf],
+    is_published: bool,
+) -> Result<(Vec<usize>, Vec<u8>, PathBuf), ImagesError> {
     let candidates = folders.iter().flat_map(|f| [f.join(file.name), f.join(format!("{}.gz", file.name))]);
     let Some(path) = candidates.into_iter().find(|path| path.is_file()) else {
         return Err(ImagesError::Absent {
@@ -228,11 +251,15 @@ fn read(file: &Published, folders: &[PathBuf]) -> Result<(Vec<usize>, Vec<u8>), 
         flate2::read::GzDecoder::new(bytes.as_slice()).read_to_end(&mut plain).map_err(io)?;
         bytes = plain;
     }
-    let found = Sha256::digest(&bytes).iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
-    if found != file.sha256 {
-        return Err(ImagesError::Checksum { path, expected: file.sha256.to_owned(), found });
+    let found =
+        || Sha256::digest(&bytes).iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+    if is_published && found() != file.sha256 {
+        return Err(ImagesError::Checksum { expected: file.sha256.to_owned(), found: found(), path });
     }
-    idx(&bytes, file.dims).map_err(|detail| ImagesError::Format { path, dims: file.dims, detail })
+    match idx(&bytes, file.dims) {
+        Ok((dims, data)) => Ok((dims, data, path)),
+        Err(detail) => Err(ImagesError::Format { path, dims: file.dims, detail }),
+    }
 }
 
 /// The IDX format: 0, 0, 8 (unsigned bytes), number of dimensions, the dimensions as big-endian u32, the bytes.
