@@ -54,6 +54,11 @@ pub(super) fn normals(seed: u64, purpose: u64, count: usize) -> Vec<f64> {
     let mut stream = stream(seed, purpose);
     (0..count).map(|_| stream.normal()).collect()
 }
+/// Standard normals, drawn row by row.
+pub(super) fn normal_matrix(rows: usize, columns: usize, random: &mut Stream) -> DMatrix<f64> {
+    let entries: Vec<f64> = (0..rows * columns).map(|_| random.normal()).collect();
+    DMatrix::from_row_slice(rows, columns, &entries)
+}
 /// The random stream of a problem's data for one purpose.
 pub(super) fn stream(seed: u64, purpose: u64) -> Stream {
     Stream::new(seed, PURPOSE + purpose)

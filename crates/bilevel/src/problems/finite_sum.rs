@@ -25,6 +25,10 @@ pub trait FiniteSum: std::fmt::Debug + Send + Sync {
     fn f_grad_x(&self, x: &[f64], y: &[f64], s: Sample) -> Vec<f64>;
     /// ∇_y f, d numbers.
     fn f_grad_y(&self, x: &[f64], y: &[f64], s: Sample) -> Vec<f64>;
+    /// (∇_x f, ∇_y f); override when one pass gives both.
+    fn f_grad(&self, x: &[f64], y: &[f64], s: Sample) -> (Vec<f64>, Vec<f64>) {
+        (self.f_grad_x(x, y, s), self.f_grad_y(x, y, s))
+    }
 
     /// g(x, y).
     fn g(&self, x: &[f64], y: &[f64], s: Sample) -> f64;

@@ -27,6 +27,7 @@ pub mod least_squares;
 pub mod matrix_sensing;
 pub mod pbgd_toy;
 pub mod pl_game;
+pub mod quadratics;
 pub mod reference;
 pub mod rotating_manifold;
 pub mod runs;

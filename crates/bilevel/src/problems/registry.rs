@@ -1,7 +1,7 @@
 //! The zoo by name, for the command and for tests that go over all of it.
 
 use super::{
-    Zoo,
+    Sum, Zoo,
     bome_coreset::BomeCoreset,
     bome_minimax::BomeMinimax,
     bome_non_singleton::BomeNonSingleton,
@@ -18,6 +18,7 @@ use super::{
     parameters::{Parameter, Parameters, Values},
     pbgd_toy::{PbgdToy, ToyGradient},
     pl_game::{Instance, PlGame, Variant},
+    quadratics::{self, Quadratics},
     rotating_manifold::RotatingManifold,
     runs,
     secular::Secular,
@@ -92,6 +93,24 @@ fn pl_game(variant: Variant, v: &Values) -> Result<Zoo, ConfigError> {
         seed: v.whole("seed") as u64,
     };
     Ok(Zoo::new(PlGame::random(variant, &instance)?))
+}
+
+fn quadratics(v: &Values) -> Result<Zoo, ConfigError> {
+    let lower = v.whole("n");
+    let sizes = quadratics::Sizes {
+        m: v.whole("m"),
+        d: v.whole("d"),
+        upper: match v.whole("upper") {
+            0 => lower,
+            given => given,
+        },
+        lower,
+        mu: v.real("mu"),
+        smoothness: v.real("smoothness"),
+        cross: v.real("cross"),
+        seed: v.whole("seed") as u64,
+    };
+    Ok(Zoo::new(Sum(Quadratics::new(sizes)?)))
 }
 
 fn matrix_sensing(v: &Values) -> Result<Zoo, ConfigError> {
@@ -399,6 +418,23 @@ const ENTRIES: &[Entry] = &[
         build: matrix_sensing,
     },
     Entry {
+        name: "quadratics",
+        aliases: &[],
+        summary: "two means of quadratics of rank one, for solvers that take batches",
+        source: "benchopt/benchmark_bilevel (simulated)",
+        parameters: &[
+            Parameter::whole("n", 1024.0, 1.0, 1e7, "terms of the lower level, at least d"),
+            Parameter::whole("upper", 0.0, 0.0, 1e7, "terms of the upper level; 0 for n"),
+            Parameter::whole("m", 100.0, 1.0, 2000.0, "dimension of x"),
+            Parameter::whole("d", 100.0, 1.0, 2000.0, "dimension of y"),
+            Parameter::real("mu", 0.1, 1e-6, 1e3, "least eigenvalue of A, and of B but for one that is 0"),
+            Parameter::real("smoothness", 1.0, 1e-6, 1e3, "largest eigenvalue of A and B"),
+            Parameter::real("cross", 0.1, 0.0, 1e3, "singular values of the mean of C"),
+            SEED,
+        ],
+        build: quadratics,
+    },
+    Entry {
         name: "pl-game-v2-tiny",
         aliases: &[],
         summary: "PŁ game V2 in three dimensions without random numbers",
@@ -539,8 +575,9 @@ mod tests {
             let (x, y) = zoo.start(3);
             assert_eq!((x.len(), y.len()), zoo.dims(), "{}", entry.name);
             assert_eq!(x, entry.default_x());
-            // fixtures without random numbers have one start
-            let is_fixture = ["pl-game-v2-tiny", "bome-minimax", "bome-non-singleton"].contains(&entry.name);
+            // fixtures without random numbers, and the benchmark that starts at 0, have one start
+            let is_fixture =
+                ["pl-game-v2-tiny", "bome-minimax", "bome-non-singleton", "quadratics"].contains(&entry.name);
             assert_eq!(y == zoo.start(4).1, is_fixture, "{}: starts and the seed", entry.name);
             for alias in entry.aliases {
                 assert_eq!(by_name(&alias.to_lowercase(), &Parameters::new()).unwrap().dims(), zoo.dims());

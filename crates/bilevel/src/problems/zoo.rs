@@ -131,6 +131,12 @@ impl Objective<Dense, Dense> for Upper {
             None => self.0.f_grad_y(x, y),
         })
     }
+    fn grad(&self, x: &Dense, y: &Dense, s: Sample) -> OracleResult<(Dense, Dense)> {
+        Ok(match self.0.finite_sum() {
+            Some(sum) => sum.f_grad(x, y, s),
+            None => (self.0.f_grad_x(x, y), self.0.f_grad_y(x, y)),
+        })
+    }
     fn n_samples(&self) -> Option<u64> {
         self.0.finite_sum().map(|sum| sum.terms().0)
     }

@@ -3,7 +3,12 @@
 use nalgebra::{DMatrix, DVector};
 
 use super::{Data, LowerStart, PlGame, Pull, RANK_TOLERANCE, basis, function};
-use crate::{error::ConfigError, linear::dense::Spectrum, problems::algebra::stream, rng::Stream};
+use crate::{
+    error::ConfigError,
+    linear::dense::Spectrum,
+    problems::algebra::{normal_matrix, stream},
+    rng::Stream,
+};
 
 /// Which game; the formulas are in the [module](super).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,12 +198,6 @@ impl Instance {
         let factor = normal_matrix(self.d, self.d, random);
         &factor * second_moment(self.n, self.d, random) * factor.transpose() * (0.01 * 0.001)
     }
-}
-
-/// Standard normals, drawn row by row.
-fn normal_matrix(rows: usize, columns: usize, random: &mut Stream) -> DMatrix<f64> {
-    let entries: Vec<f64> = (0..rows * columns).map(|_| random.normal()).collect();
-    DMatrix::from_row_slice(rows, columns, &entries)
 }
 
 /// (1/n) ZᵀZ with Z of n×columns standard normals.
