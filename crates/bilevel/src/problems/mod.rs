@@ -23,6 +23,7 @@ pub mod dropped_value_function;
 pub mod factorisation;
 pub mod failures;
 pub mod hoelder;
+pub mod lancbio_synthetic;
 pub mod least_squares;
 pub mod matrix_sensing;
 pub mod pbgd_toy;

@@ -13,6 +13,7 @@ use super::{
     factorisation::Factorisation,
     failures::{DecayingSpectrum, DoubleWell, FlatValley, Unbounded},
     hoelder::Hoelder,
+    lancbio_synthetic::LancbioSynthetic,
     least_squares::{LargeLeastSquares, LeastSquares},
     matrix_sensing::{MatrixSensing, Sizes},
     parameters::{Parameter, Parameters, Values},
@@ -416,6 +417,22 @@ const ENTRIES: &[Entry] = &[
             SEED,
         ],
         build: matrix_sensing,
+    },
+    Entry {
+        name: "lancbio-synthetic",
+        aliases: &[],
+        summary: "a strongly convex lower level of condition number 1e5",
+        source: "released code of LancBiO, arXiv 2404.03331",
+        parameters: &[
+            Parameter::whole("n", 100.0, 1.0, 1e7, "dimension of x and of y"),
+            Parameter::real("gamma", 0.5, 0.0, 0.999, "weight of the sines, below 1"),
+            Parameter::real("smoothness", 1e5, 1.0, 1e12, "largest eigenvalue of G; the smallest is 1"),
+            SEED,
+        ],
+        build: |v| {
+            let [n, seed] = ["n", "seed"].map(|name| v.whole(name));
+            Ok(Zoo::new(LancbioSynthetic::new(n, v.real("gamma"), v.real("smoothness"), seed as u64)?))
+        },
     },
     Entry {
         name: "quadratics",
