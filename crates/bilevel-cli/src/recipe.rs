@@ -64,11 +64,15 @@ pub struct RunSpec {
     pub out: Option<PathBuf>,
     /// A checkpoint is written every so many steps.
     pub checkpoint_every: u64,
+    /// The lower level is looked at every so many steps and at the end, and a run on one that falls without bound ends as
+    /// such; never when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certify: Option<u64>,
 }
 
 impl Default for RunSpec {
     fn default() -> Self {
-        Self { seed: 0, out: None, checkpoint_every: 10 }
+        Self { seed: 0, out: None, checkpoint_every: 10, certify: None }
     }
 }
 
@@ -107,6 +111,19 @@ pub fn kind(path: &Path, text: &str) -> Result<Kind> {
             "recipe {}: it must have a table [problem] (for `solve`), tables [[source]] (for `reweight`), or tables [[problem]] and [[solver]] (for `bench`); `bilevel init` writes examples",
             path.display()
         ))),
+    }
+}
+
+/// Checks a key `certify`.
+///
+/// # Errors
+/// 0 steps, which would never look.
+pub fn check_certify(field: &str, every: Option<u64>) -> Result<()> {
+    match every {
+        Some(0) => Err(usage(format!(
+            "{field} = 0 is not allowed: look at the lower level every 1 or more steps, or leave it out"
+        ))),
+        _ => Ok(()),
     }
 }
 

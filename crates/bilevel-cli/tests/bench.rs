@@ -178,6 +178,41 @@ fn a_grid_is_searched_beyond_its_edges_on_a_seed_of_its_own() {
 }
 
 #[test]
+fn certified_runs_end_where_the_lower_level_falls_without_bound() {
+    let text = SMALL
+        .replace("steps = 3000", "steps = 60")
+        .replace(
+            "name = \"pl-game-v2-tiny\"",
+            "name = \"pl-game-literal\"\nparameters = { d = 12, l = 9, n = 600 }",
+        )
+        .replace("step_x = 0.1, step_y = 0.5, step_z = 0.5", "step_x = 0.01, step_y = 0.01, step_z = 0.01")
+        .replace("low = 3.587e-2\nhigh = 3.588e-2", "end = \"LowerLevelUnbounded\"");
+    let (folder, path) = experiment(&text);
+    let ends = |code: i32| {
+        let output = bilevel(folder.path(), &["bench", "small.toml", "--quiet"]);
+        assert_eq!(output.status.code(), Some(code), "{}", String::from_utf8_lossy(&output.stderr));
+        numbers(&folder.path().join("runs/small"))
+            .iter()
+            .map(|run| format!("{} {}", run["outcome"]["end"].as_str().unwrap(), run["outcome"]["steps"]))
+            .collect::<Vec<String>>()
+    };
+    // the methods themselves do not see it, so the expectation fails
+    assert_eq!(ends(3), ["OutOfSteps 60"; 4]);
+    // asked to, every run ends so; a solver may be asked at other steps, and runs that were not asked are not reused
+    let solver = "name = \"residual-corrected\"";
+    let certified = text
+        .replace("seeds = [0, 1]", "seeds = [0, 1]\ncertify = 20")
+        .replace(solver, &format!("{solver}\ncertify = 1000"));
+    fs::write(&path, &certified).unwrap();
+    let (early, late) = ("LowerLevelUnbounded 20", "LowerLevelUnbounded 60");
+    assert_eq!(ends(0), [early, late, early, late]);
+    let message = refused(&certified.replace("certify = 20", "certify = 0"));
+    assert!(message.contains("run.certify = 0") && message.contains("leave it out"), "{message}");
+    let message = refused(&certified.replace("certify = 1000", "certify = 0"));
+    assert!(message.contains("solver residual-corrected: certify = 0"), "{message}");
+}
+
+#[test]
 fn unknown_names_and_empty_grids_are_refused_with_the_nearest_match_before_anything_runs() {
     for (from, to, parts) in [
         ("name = \"f2ba\"", "name = \"f2bb\"", vec!["F2BA, lambda 10", "f2bb", "did you mean f2ba?"]),

@@ -138,6 +138,7 @@ fn the_schema_of_reweight_holds_for_shipped_recipes() {
 fn the_schema_of_solve_holds_for_the_shipped_recipe_and_every_solver() {
     let schema = schema("solve");
     assert_holds(&schema, SOLVE);
+    assert_holds(&schema, "[problem]\nname = \"r2\"\n[run]\ncertify = 100\n");
     for entry in bilevel::solvers::registry::entries() {
         let defaults = serde_json::to_value(entry.default_solver()).unwrap();
         let whole = json!({ "problem": { "name": "r2" }, "solver": defaults });

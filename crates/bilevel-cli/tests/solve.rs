@@ -73,6 +73,53 @@ fn an_unbounded_lower_level_is_the_end_of_the_run_and_not_an_error() {
 }
 
 #[test]
+fn a_certified_solve_ends_where_the_lower_level_falls_without_bound() {
+    let keep = tempfile::tempdir().unwrap();
+    let text = "[problem]\nname = \"pl-game-literal\"\nparameters = { d = 12, l = 9, n = 600 }\n\
+                [budget]\nsteps = 40\n[run]\ncertify = 10\n";
+    let recipe = recipe_of(&keep, text);
+    for solver in ["hjfbio", "f2ba", "soba"] {
+        let (_keep, out) = folder();
+        let output = bilevel(&["solve", &recipe, "--solver", solver, "--out", &out, "--json"]);
+        assert_eq!(output.status.code(), Some(3), "{solver}: {}", error_of(&output));
+        let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        contains_all(result["end_in_words"].as_str().unwrap(), &["LowerLevelUnbounded", "slope"]);
+        assert_eq!(result["steps"], 10, "{solver}");
+        // and its end is kept
+        let again = bilevel(&["resume", &out, "--json", "--quiet"]);
+        let again: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
+        assert_eq!((&again["end"], &again["steps"]), (&result["end"], &result["steps"]), "{solver}");
+    }
+    // the option goes before the key: at the end alone
+    let (_keep, out) = folder();
+    let late = ["solve", &recipe, "--solver", "soba", "--certify", "1000", "--out", &out, "--json"];
+    let result: serde_json::Value = serde_json::from_slice(&bilevel(&late).stdout).unwrap();
+    contains_all(result["end_in_words"].as_str().unwrap(), &["LowerLevelUnbounded"]);
+    assert_eq!(result["steps"], 40);
+    // without either the method never learns of it
+    let plain = recipe_of(&keep, &text.replace("certify = 10", ""));
+    let (_keep, out) = folder();
+    let output = bilevel(&["solve", &plain, "--solver", "soba", "--out", &out, "--json"]);
+    let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    contains_all(result["end_in_words"].as_str().unwrap(), &["OutOfSteps"]);
+    let refused = failure(2, &["solve", "--problem", "r2", "--certify", "0"]);
+    contains_all(&refused, &["run.certify = 0 is not allowed", "1 or more", "leave it out"]);
+}
+
+#[test]
+fn certifying_a_bounded_lower_level_changes_nothing() {
+    let (_keep, plain) = folder();
+    let (_keep, certified) = folder();
+    let arguments = ["solve", "--problem", "pl-game-v2-tiny", "--solver", "ba", "--steps", "30", "--out"];
+    bilevel(&[&arguments[..], &[&plain]].concat());
+    bilevel(&[&arguments[..], &[&certified, "--certify", "7"]].concat());
+    for file in ["trace.jsonl", "result.json"] {
+        let read = |folder: &str| fs::read_to_string(Path::new(folder).join(file)).unwrap();
+        assert_eq!(read(&plain), read(&certified), "{file}");
+    }
+}
+
+#[test]
 fn results_go_to_standard_output_and_quiet_silences_the_rest() {
     let (_keep, out) = folder();
     let output = bilevel(&["solve", "--problem", "r2", "--out", &out, "--quiet"]);

@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use bilevel::{
     Budget, Event, OracleCounts, Problem, Run, Solver,
+    lower_level::LowerLevelCheck,
     problems::Zoo,
     solvers::{HyperObjective, registry::AnySolver},
 };
@@ -32,6 +33,9 @@ pub struct Key {
     pub seed: u64,
     /// The limits.
     pub budget: Budget,
+    /// The lower level is looked at every so many steps and at the end; never when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certify: Option<u64>,
 }
 
 impl Key {
@@ -111,8 +115,16 @@ impl Cell {
         Solver::<Zoo>::validate(&solver)
             .map_err(|error| usage(format!("solver {}: {error}", Solver::<Zoo>::name(&solver))))?;
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        let key = Key { version, problem, solver: serde_json::to_value(&solver)?, seed, budget };
+        let key =
+            Key { version, problem, solver: serde_json::to_value(&solver)?, seed, budget, certify: None };
         Ok(Self { key, solver })
+    }
+
+    /// The same run, its lower level looked at every so many steps.
+    #[must_use]
+    pub fn certified(mut self, every: Option<u64>) -> Self {
+        self.key.certify = every;
+        self
     }
 
     /// The outcome that an earlier call left in this folder.
@@ -146,7 +158,8 @@ impl Cell {
             metrics: metrics(problem, target, &x, &y),
         };
         let (measure, rows) = Measure::new(problem, target, files.rows.clone());
-        let run = Run::new(problem, &self.solver)
+        let check = LowerLevelCheck::default();
+        let mut run = Run::new(problem, &self.solver)
             .named(&self.key.problem.name)
             .budget(budget)
             .observe(measure)
@@ -155,6 +168,9 @@ impl Cell {
                 interrupt::stop(flag)
             })
             .checkpoint(&files.checkpoint, checkpoint_every);
+        if let Some(every) = self.key.certify {
+            run = run.certify(&check, every);
+        }
         let report = catch_unwind(AssertUnwindSafe(|| {
             if files.checkpoint.exists() {
                 run.resume_file(&files.checkpoint)

@@ -57,11 +57,15 @@ pub struct RunSpec {
     pub threads: usize,
     /// A checkpoint of a run in progress is written every so many steps.
     pub checkpoint_every: u64,
+    /// The lower level of every run is looked at every so many steps and at the end, off the clock and the counts; one that
+    /// falls without bound ends the run. Runs of a search are not looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certify: Option<u64>,
 }
 
 impl Default for RunSpec {
     fn default() -> Self {
-        Self { seeds: vec![0, 1, 2], out: None, threads: 1, checkpoint_every: 5_000 }
+        Self { seeds: vec![0, 1, 2], out: None, threads: 1, checkpoint_every: 5_000, certify: None }
     }
 }
 
@@ -164,6 +168,9 @@ pub struct SolverEntry {
     /// A budget of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
+    /// In place of `run.certify`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certify: Option<u64>,
     /// Labels of the problems on which it runs; all when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub only: Vec<String>,
@@ -218,6 +225,7 @@ impl Experiment {
         )?;
         need(self.run.threads > 0, "run.threads = 0; give 1 or more".into())?;
         need(self.run.checkpoint_every > 0, "run.checkpoint_every = 0; give 1 or more".into())?;
+        recipe::check_certify("run.certify", self.run.certify)?;
         need(!self.problem.is_empty(), "there is no [[problem]]; give at least one".into())?;
         need(!self.solver.is_empty(), "there is no [[solver]]; give at least one".into())?;
         self.budget.validate().map_err(|error| usage(error.to_string()))?;
@@ -228,6 +236,7 @@ impl Experiment {
         let problems = distinct("problem", self.problem.iter().map(ProblemEntry::label))?;
         let solvers = distinct("solver", self.solver.iter().map(SolverEntry::label))?;
         for solver in &self.solver {
+            recipe::check_certify(&format!("solver {}: certify", solver.label()), solver.certify)?;
             for label in &solver.only {
                 known("solver.only", label, &problems)?;
             }

@@ -123,7 +123,9 @@ impl<'a> Bench<'a> {
             for &seed in &self.experiment.run.seeds {
                 for (_, solver, point) in chosen.iter().filter(|(p, ..)| p.label() == problem.label()) {
                     let budget = solver.budget.unwrap_or(self.experiment.budget);
-                    cells.push(Cell::new(problem.spec(seed), build(solver, point)?, seed, budget)?);
+                    let certify = solver.certify.or(self.experiment.run.certify);
+                    let cell = Cell::new(problem.spec(seed), build(solver, point)?, seed, budget)?;
+                    cells.push(cell.certified(certify));
                     labels.push((problem.label().to_owned(), solver.label().to_owned(), point.clone()));
                 }
             }

@@ -105,6 +105,11 @@ fn solve() -> Value {
                         "minimum": 1,
                         "description": "A checkpoint is written every so many steps.",
                     },
+                    "certify": {
+                        "type": "integer",
+                        "minimum": 1,
+                        "description": "The lower level is looked at every so many steps and at the end; one that falls without bound ends the run.",
+                    },
                 },
             },
         },

@@ -10,6 +10,7 @@ use std::{
 use anyhow::Result;
 use bilevel::{
     Budget, Event, Run, RunError, Solver, Status, Trace, Vector,
+    lower_level::LowerLevelCheck,
     problems::Zoo,
     run::ReportOf,
     solvers::{HyperObjective, registry::AnySolver},
@@ -31,6 +32,8 @@ Examples:
   bilevel solve --problem r6                           a problem of the zoo, at its own start
   bilevel solve --problem r3 --x=-1,0 --steps 50       another start and a budget
   bilevel solve recipe.toml --set solver.upper.tol=1e-9 a recipe with one setting changed
+  bilevel solve --problem pl-game-literal --solver hjfbio --certify 100
+                                                       does the lower level have a solution at all?
   bilevel solve recipe.toml --json | jq .value         the result for another program
 
 The result folder holds the recipe, a trace with a row per step, checkpoints, the result and a report.
@@ -71,6 +74,9 @@ pub struct Settings {
     /// Seed of every random number
     #[arg(long)]
     seed: Option<u32>,
+    /// Look at the lower level every so many steps and at the end; one that falls without bound ends the run
+    #[arg(long, value_name = "STEPS")]
+    certify: Option<u32>,
     #[command(flatten)]
     limits: Limits,
     /// Any other setting, by its key in the recipe
@@ -116,6 +122,7 @@ impl Settings {
         add("problem.x", self.x.clone().map(Value::from));
         add("problem.y", self.y.clone().map(Value::from));
         add("run.seed", self.seed.map(Value::from));
+        add("run.certify", self.certify.map(Value::from));
         list.extend(self.limits.overrides());
         list.extend(self.set.iter().cloned());
         list
@@ -153,6 +160,7 @@ impl Job {
         let problem = registry::problem(&recipe.problem)?;
         let solver = registry::solver(&recipe.solver)?;
         recipe.budget.validate().map_err(|error| usage(error.to_string()))?;
+        recipe::check_certify("run.certify", recipe.run.certify)?;
         Ok(Self { recipe, problem, solver })
     }
 
@@ -160,12 +168,16 @@ impl Job {
     pub fn run(&self, folder: &RunFolder, output: Output) -> Result<Exit> {
         let flag = interrupt::flag()?;
         let progress = output.progress(Some(1.0));
-        let run = Run::new(&self.problem, &self.solver)
+        let check = LowerLevelCheck::default();
+        let mut run = Run::new(&self.problem, &self.solver)
             .named(&self.recipe.problem.name)
             .budget(self.recipe.budget)
             .observe(Trace::new(folder.trace()).with_times(folder.times()))
             .observe(watch(&progress, self.recipe.budget, Arc::clone(&flag)))
             .checkpoint(folder.checkpoint(), self.recipe.run.checkpoint_every);
+        if let Some(every) = self.recipe.run.certify {
+            run = run.certify(&check, every);
+        }
         let report = if folder.checkpoint().exists() {
             run.resume_file(&folder.checkpoint())
         } else {
