@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use bilevel::{CheckpointError, ConfigError, OracleError};
 
+use crate::pretrained::PretrainedError;
+
 /// A reweighting run could not be set up, or could not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum ReweightError {
@@ -49,6 +51,9 @@ pub enum ReweightError {
         /// What to do.
         remedy: String,
     },
+    /// A model that others trained could not be read or written.
+    #[error(transparent)]
+    Pretrained(#[from] PretrainedError),
     /// The run was interrupted from outside; a checkpoint is written.
     #[error("interrupted; the run is saved in {out} and `bilevel resume {out}` goes on from there")]
     Interrupted {

@@ -6,6 +6,7 @@ pub mod eval;
 pub mod export;
 pub mod ledger;
 pub mod model;
+pub mod pretrained;
 pub mod progress;
 pub mod recipe;
 pub mod result;
@@ -16,6 +17,7 @@ pub mod tokenizer;
 pub mod train;
 
 pub use error::{DataError, ReweightError};
+pub use pretrained::{Checkpoint as PretrainedModel, PretrainedError};
 pub use progress::{Progress, ProgressEvent, Silent};
 pub use recipe::{Method, Recipe};
 pub use result::{RunResult, TraceRow};

@@ -21,8 +21,9 @@ pub const END: &str = "<|end|>";
 pub struct Tokenizer {
     inner: Inner,
     is_bytes: bool,
-    begin: u32,
+    begin: Option<u32>,
     end: u32,
+    is_begin_written: bool,
 }
 
 fn failed(detail: impl std::fmt::Display, remedy: &str) -> ReweightError {
@@ -88,16 +89,38 @@ impl Tokenizer {
             inner.token_to_id(s).ok_or_else(|| failed(format!("{s} has no id"), "use another tokenizer"))
         };
         let (begin, end) = (id(&inner, BEGIN)?, id(&inner, END)?);
-        Ok(Self { inner, is_bytes, begin, end })
+        Ok(Self { inner, is_bytes, begin: Some(begin), end, is_begin_written: true })
+    }
+
+    /// The tokenizer of a model that others trained. `is_begin_written` says whether the model wants its first token in front
+    /// of every text.
+    pub fn pretrained(inner: Inner, begin: Option<u32>, end: u32, is_begin_written: bool) -> Self {
+        Self { inner, is_bytes: false, begin, end, is_begin_written }
     }
 
     /// Tokens of the vocabulary, special tokens included.
     pub fn vocabulary(&self) -> usize {
         self.inner.get_vocab(true).values().max().map_or(0, |&top| top as usize + 1)
     }
-    /// The token before every example.
+    /// The token before every example; the last token where the model has no first one.
     pub fn begin(&self) -> u32 {
+        self.begin.unwrap_or(self.end)
+    }
+    /// The token that begins a text, where the model has one.
+    pub fn begin_token(&self) -> Option<u32> {
         self.begin
+    }
+    /// Whether the model wants its first token in front of every text.
+    pub fn is_begin_written(&self) -> bool {
+        self.is_begin_written
+    }
+    /// What stands in front of every text: the first token, where the model wants it.
+    pub fn prefix(&self) -> Vec<u32> {
+        self.begin.filter(|_| self.is_begin_written).into_iter().collect()
+    }
+    /// The text of a token as the vocabulary has it.
+    pub fn text_of(&self, token: u32) -> Option<String> {
+        self.inner.id_to_token(token)
     }
     /// The token after every example.
     pub fn end(&self) -> u32 {
@@ -130,7 +153,7 @@ fn byte_level(model: BPE) -> Inner {
 
 /// The letter that byte-level tokenizers write for a byte: itself when it is printable, else the next free letter
 /// from U+0100.
-fn byte_letter(byte: u8) -> char {
+pub(crate) fn byte_letter(byte: u8) -> char {
     let printable = |b: u8| matches!(b, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
     if printable(byte) {
         return char::from(byte);

@@ -4,8 +4,10 @@ mod bench;
 mod check;
 mod completions;
 mod export;
+mod generate;
 mod init;
 mod list;
+mod model;
 mod report;
 mod resume;
 mod reweight;
@@ -28,6 +30,8 @@ pub enum Verb {
     Resume(resume::Resume),
     Report(report::Report),
     Export(export::Export),
+    Model(model::Model),
+    Generate(generate::Generate),
     List(list::List),
     Schema(schema::Schema),
     Completions(completions::Completions),
@@ -44,6 +48,8 @@ impl Verb {
             Self::Resume(verb) => verb.run(output),
             Self::Report(verb) => verb.run(output),
             Self::Export(verb) => verb.run(output),
+            Self::Model(verb) => verb.run(output),
+            Self::Generate(verb) => verb.run(output),
             Self::List(verb) => verb.run(output),
             Self::Schema(verb) => verb.run(output),
             Self::Completions(verb) => verb.run(),

@@ -18,7 +18,7 @@ use std::ops::Range;
 use bilevel::rng::Stream;
 
 use crate::recipe::ModelSizes;
-pub use architecture::{Architecture, Family};
+pub use architecture::{Architecture, Family, RopeScaling};
 use kernels::{Real, cross_entropy, softmax};
 pub use layout::NamedTensor;
 use layout::Places;

@@ -14,7 +14,7 @@ fn kinds() -> [Decoder; 4] {
     let stretched = Architecture {
         head_size: 6,
         is_head_tied: false,
-        rope_factors: Some(vec![1.0, 2.5, 8.0]),
+        rope: RopeScaling::Divisors(vec![1.0, 2.5, 8.0]),
         ..plain.clone()
     };
     let qwen2 = Architecture { family: Family::Qwen2, norm_epsilon: 1e-6, ..plain.clone() };

@@ -21,6 +21,7 @@ use crate::{
     error::ReweightError,
     eval::{compare, spread},
     model::Decoder,
+    pretrained,
     progress::{Progress, ProgressEvent},
     recipe::{DataSpec, Method, Recipe, SourceSpec},
     result::{MethodResult, ModelInfo, RunResult, SourceInfo, Timings, WeightBar},
@@ -29,8 +30,8 @@ use crate::{
     train::{Buffers, Setting, StepBatch, weighted_gradient},
 };
 use chain::{Chain, ChainResult};
+use checkpoint::Store;
 pub(crate) use checkpoint::hex;
-use checkpoint::{Floats, Store};
 
 /// Data that are read, a model that is shaped: everything before the first step.
 #[derive(Clone, Debug)]
@@ -406,7 +407,7 @@ fn finish(
     };
     save(&out.join("trace.jsonl"), trace.as_bytes())?;
     save(&out.join("timings.json"), &pretty(&timings))?;
-    write_model(prepared, &ends[0].1, &out.join("model"))?;
+    pretrained::save(&out.join("model"), &setting.decoder, &ends[0].1, &prepared.tokenizer, None)?;
     save(&out.join("weights.json"), &pretty(&result))?;
     Ok(result)
 }
@@ -438,42 +439,6 @@ fn method_result(prepared: &Prepared, method: Method, chains: &[&ChainResult]) -
         test_loss,
         test_loss_sd,
     }
-}
-
-/// The model in the Hugging Face layout of Llama.
-fn write_model(prepared: &Prepared, y: &[f32], folder: &Path) -> Result<(), ReweightError> {
-    fs::create_dir_all(folder).map_err(|e| ReweightError::io(folder, e))?;
-    let decoder = &prepared.setting.decoder;
-    let s = &decoder.architecture.sizes;
-    let tensors: Vec<(String, Floats)> =
-        decoder.tensors().into_iter().map(|t| (t.name, Floats::new(&y[t.range], t.shape))).collect();
-    let path = folder.join("model.safetensors");
-    let meta = std::collections::HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let bytes = safetensors::serialize(tensors.iter().map(|(n, f)| (n.as_str(), f)), Some(meta))
-        .map_err(|e| ReweightError::io(&path, std::io::Error::other(e)))?;
-    save(&path, &bytes)?;
-    let config = serde_json::json!({
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "hidden_size": s.width,
-        "intermediate_size": s.ffn,
-        "num_hidden_layers": s.layers,
-        "num_attention_heads": s.heads,
-        "num_key_value_heads": s.kv_heads,
-        "max_position_embeddings": s.context,
-        "vocab_size": decoder.architecture.vocabulary,
-        "rms_norm_eps": 1e-5,
-        "rope_theta": s.rope_base,
-        "hidden_act": "silu",
-        "attention_bias": false,
-        "mlp_bias": false,
-        "tie_word_embeddings": true,
-        "bos_token_id": prepared.tokenizer.begin(),
-        "eos_token_id": prepared.tokenizer.end(),
-        "torch_dtype": "float32",
-    });
-    save(&folder.join("config.json"), &pretty(&config))?;
-    save(&folder.join("tokenizer.json"), prepared.tokenizer.to_json()?.as_bytes())
 }
 
 #[cfg(test)]
