@@ -117,6 +117,50 @@ fn a_run_ends_with_weights_a_table_and_a_report() {
     }
 }
 
+#[test]
+fn the_model_of_a_run_is_read_written_and_goes_on_after_a_prompt() {
+    let job = Job::new();
+    let out = job.path("out");
+    let output = bilevel(&["reweight", &job.path("recipe.toml"), "--out", &out]);
+    assert!(output.status.success(), "{}", error_of(&output));
+    let (model, copy) = (format!("{out}/model"), job.path("copy"));
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        let output = bilevel(arguments);
+        assert!(output.status.success(), "{}", error_of(&output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let looked =
+        json(&["model", &model, "--save", &copy, "--loss", &job.path("test.jsonl"), "--json", "--quiet"]);
+    assert_eq!((&looked["architecture"], &looked["vocabulary"]), (&"llama".into(), &258.into()));
+    // a model that has learned nothing at all has a loss of ln 258 = 5.6 a byte
+    let mean = looked["loss"]["mean"].as_f64().unwrap();
+    assert!(mean > 0.1 && mean < 5.6, "{mean}");
+    let write = |model: &str, more: &[&str]| {
+        json(
+            &[&["generate", "--model", model, "--prompt", "3 + 3 = ", "--tokens", "5", "--json"], more]
+                .concat(),
+        )
+    };
+    let greedy = write(&model, &[]);
+    // eight bytes, and the token that begins every example
+    assert_eq!(greedy["prompt_tokens"], 9);
+    assert_eq!(greedy, write(&copy, &["--threads", "2"]));
+    let drawn = ["--temperature", "2", "--top-p", "0.9", "--seed", "4"];
+    assert_eq!(write(&model, &drawn), write(&copy, &drawn));
+
+    let failure = |arguments: &[&str], code: i32, parts: &[&str]| {
+        let output = bilevel(&[&["generate", "--prompt", "a", "--model"], arguments].concat());
+        assert_eq!(output.status.code(), Some(code), "{}", error_of(&output));
+        contains_all(&error_of(&output), parts);
+    };
+    failure(&[&job.path("sums.jsonl")], 1, &["sums.jsonl", "the first bytes", "give a GGUF file"]);
+    failure(&[&job.path("no.gguf")], 1, &["no.gguf", "check the path"]);
+    failure(&[&job.path("")], 1, &["config.json"]);
+    failure(&[&model, "--chat"], 1, &["no chat template", "leave --chat out"]);
+    failure(&[&model, "--temperature", "0"], 2, &["--temperature is 0", "positive"]);
+    failure(&[&model, "--temperature", "1", "--top-p", "1.5"], 2, &["--top-p is 1.5", "at most 1"]);
+}
+
 #[cfg(unix)]
 #[test]
 fn a_run_killed_at_any_moment_and_resumed_gives_the_bytes_of_one_never_stopped() {
