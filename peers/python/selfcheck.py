@@ -31,7 +31,7 @@ def examples() -> Iterator[tuple[str, Statement, int, int]]:
     }
     yield "quadratics", statements.quadratics(quadratic, dense=False), 3, 5
     yield "quadratics, dense", statements.quadratics(quadratic, dense=True), 3, 5
-    signs = lambda n: jnp.asarray(random.choice([-1.0, 1.0], n))
+    signs = lambda n: jnp.asarray(random.choice([0.0, 1.0], n))
     logistic = {"lower_features": normal(12, 4), "lower_labels": signs(12)}
     logistic |= {"upper_features": normal(8, 4), "upper_labels": signs(8)}
     yield "logistic", statements.logistic(logistic), 4, 4

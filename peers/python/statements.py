@@ -67,7 +67,8 @@ def logistic(arrays: dict[str, Array]) -> Statement:
         return loss(y, rows) + jnp.sum(jnp.exp(x) * y**2) / 2
 
     def rows(level: str) -> Rows:
-        return {"features": arrays[f"{level}_features"], "labels": arrays[f"{level}_labels"]}
+        # classes 0 and 1 as -1 and 1
+        return {"features": arrays[f"{level}_features"], "labels": 2 * arrays[f"{level}_labels"] - 1}
 
     return Statement(upper, lower, rows("upper"), rows("lower"))
 

@@ -74,12 +74,13 @@ pub fn row_of_ours(
     })
 }
 
-/// Rows for every method of other libraries; with `settings` they are timed against ours in turns.
+/// Rows for every method of other libraries, timed so many times in turns with ours of these settings.
 pub fn others(
     workload: &Workload,
     answers: &BTreeMap<String, Dense>,
     python: &mut Python,
-    timed: Option<(&HgMs, usize)>,
+    settings: &HgMs,
+    repetitions: usize,
 ) -> Result<Vec<Hypergradient>> {
     let mut rows = Vec::new();
     for (method, options) in &workload.implicit {
@@ -106,14 +107,12 @@ pub fn others(
                 row.lower_gradient = answer["lower_gradient"].as_f64();
                 row.errors = errors(&numbers(&answer["gradient"]), answers);
                 row.warnings = words(&answer["warnings"]);
-                if let Some((settings, repetitions)) = timed {
-                    let mut ratios = Vec::new();
-                    for _ in 0..repetitions {
-                        let seconds = ours(&workload.problem, settings)?.seconds;
-                        ratios.push(python.seconds(&request)? / seconds);
-                    }
-                    row.ratio = Spread::of(ratios);
+                let mut ratios = Vec::new();
+                for _ in 0..repetitions {
+                    let seconds = ours(&workload.problem, settings)?.seconds;
+                    ratios.push(python.seconds(&request)? / seconds);
                 }
+                row.ratio = Spread::of(ratios);
             }
             // a method that raises has said that it failed
             Err(error) => row.warnings = vec![error.to_string()],

@@ -30,7 +30,7 @@ use results::Results;
 struct Arguments {
     /// Workloads; all when none is named
     names: Vec<String>,
-    /// Folder with the data sets of `bilevel-data`; without it rows of the same shape are made
+    /// Folder with data sets: `libsvm` (ijcnn1) and `mnist` in it; without it rows of the same shape are made
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
     /// Repetitions of each side, in turns
@@ -45,6 +45,9 @@ struct Arguments {
     /// Also writes the ratios, without the numbers of this machine, to this file
     #[arg(long, value_name = "FILE")]
     publish: Option<PathBuf>,
+    /// Leaves cold starts out
+    #[arg(long)]
+    warm: bool,
     /// Holds both sides against one another and times nothing
     #[arg(long)]
     check: bool,
@@ -125,10 +128,12 @@ fn run(
         for case in &workload.cases {
             for variant in &case.variants {
                 eprintln!("{name}: {} against {}", case.solver, variant.label);
-                results.races.push(race::race(&workload, case, variant, python, arguments.repetitions)?);
+                let race = race::race(&workload, case, variant, python, arguments.repetitions)?;
+                eprintln!("  {:.2} times its time", race.ratio.median);
+                results.races.push(race);
             }
         }
-        if let Some(case) = workload.cases.first() {
+        if let Some(case) = workload.cases.first().filter(|_| !arguments.warm) {
             results.cold.extend(race::cold(
                 &workload,
                 case,

@@ -30,10 +30,8 @@ pub struct Workload {
     pub name: &'static str,
     /// What it is, with its sizes.
     pub title: String,
-    /// The problem.
+    /// The problem, with its data.
     pub problem: Zoo,
-    /// Its data.
-    pub arrays: Vec<(&'static str, Array)>,
     /// Constants of its statement.
     pub constants: Value,
     /// Solvers to time on it.
@@ -75,6 +73,11 @@ pub struct Variant {
 }
 
 impl Variant {
+    /// This sampling in both precisions.
+    pub fn both(labels: [&'static str; 2], sampling: &'static str, constants: &Value) -> [Self; 2] {
+        let of = |label, dtype| Self { label, dtype, sampling, constants: constants.clone() };
+        [of(labels[0], "f64"), of(labels[1], "f32")]
+    }
     /// Whether it does the very arithmetic of our solver, up to rounding.
     pub fn is_the_same(&self) -> bool {
         self.dtype == "f64" && self.sampling == "indices"
@@ -236,8 +239,8 @@ impl Workload {
             fs::remove_dir_all(folder).with_context(|| folder.display().to_string())?;
         }
         fs::create_dir_all(&batches).with_context(|| format!("{} cannot be made", batches.display()))?;
-        for (name, array) in &self.arrays {
-            array.write(folder, name)?;
+        for array in self.problem.formulas().arrays() {
+            Array::real(&array.shape, array.entries).write(folder, &array.name)?;
         }
         let (x, y) = self.problem.start(SEED);
         for (name, list) in [("x0", x), ("y0", y), ("v", self.direction())] {

@@ -8,7 +8,12 @@
 //! when one vector is added to the weights of all classes: without the ridge (c = 0) the lower Hessian is singular for every x,
 //! and f is constant along that part of S(x).
 
-use bilevel::{problem::Sample, problems::FiniteSum, prox::project_box, rng::Stream};
+use bilevel::{
+    problem::Sample,
+    problems::{DataArray, FiniteSum},
+    prox::project_box,
+    rng::Stream,
+};
 
 use crate::classifier::{Classifier, Examples};
 
@@ -201,6 +206,9 @@ impl FiniteSum for HyperCleaning {
             Weighting::Sigmoid => None,
             Weighting::Clip => Some(|x, _| project_box(x, 0.0, 1.0)),
         }
+    }
+    fn arrays(&self) -> Vec<DataArray> {
+        [self.validation.arrays("upper"), self.train.arrays("lower")].concat()
     }
     /// Loss and accuracy on the test examples; precision, recall and F1 of keeping clean examples.
     fn metrics(&self, x: &[f64], y: &[f64]) -> Vec<(&'static str, f64)> {

@@ -10,7 +10,7 @@
 use bilevel::{
     linear::{LinearSolver, cg::Cg},
     problem::Sample,
-    problems::{ClosedForm, FiniteSum, KnownAnswer, Minimiser},
+    problems::{ClosedForm, DataArray, FiniteSum, KnownAnswer, Minimiser},
     vector::Vector,
 };
 
@@ -197,6 +197,9 @@ impl FiniteSum for Strengths {
     }
     fn g_jvp_xy(&self, x: &[f64], y: &[f64], u: &[f64], _s: Sample) -> Vec<f64> {
         self.by_group(x, y.iter().zip(u).map(|(y, u)| y * u))
+    }
+    fn arrays(&self) -> Vec<DataArray> {
+        [self.validation.arrays("upper"), self.train.arrays("lower")].concat()
     }
     fn default_x(&self) -> Vec<f64> {
         self.start_x.clone()

@@ -13,7 +13,6 @@ use serde_json::json;
 
 use crate::{
     hypergradients,
-    npy::Array,
     python::Python,
     results::Hypergradient,
     workload::{SEED, Workload},
@@ -27,25 +26,14 @@ fn closed_form() -> RotatingManifold {
 /// The workload.
 pub fn workload() -> Workload {
     let form = closed_form();
-    let data = form.data();
-    let (rows, unknowns, outer) = (data.labels.len(), data.target.len(), data.turns.len());
-    let turns: Vec<f64> = data.turns.concat();
     // gradient descent with a step below 2/‖H‖; all methods end where ‖∇_y g‖ is rounding
     let descent = json!({"step": 0.02, "tolerance": 1e-13, "max_steps": 100_000});
     let bfgs = json!({"tolerance": 1e-12, "max_steps": 10_000});
     let unrolled = json!({"step": 0.02, "max_steps": 6_000});
     Workload {
         name: "rotating-manifold",
-        title: format!(
-            "least squares, {rows} equations in {unknowns} unknowns, {outer} upper variables that turn S(x)"
-        ),
+        title: "least squares, 5 equations in 10 unknowns, 3 upper variables that turn S(x)".into(),
         problem: Zoo::new(form),
-        arrays: vec![
-            ("base", Array::real(&[rows, unknowns], data.base)),
-            ("turns", Array::real(&[outer, rows, unknowns], turns)),
-            ("labels", Array::real(&[rows], data.labels)),
-            ("target", Array::real(&[unknowns], data.target)),
-        ],
         constants: json!({}),
         cases: Vec::new(),
         implicit: vec![
@@ -86,6 +74,6 @@ pub fn hypergradients(workload: &Workload, python: &mut Python) -> Result<Vec<Hy
         let found = hypergradients::ours(&workload.problem, &HgMs { target, ..HgMs::default() })?;
         rows.push(hypergradients::row_of_ours(workload, words, &found, &answers)?);
     }
-    rows.extend(hypergradients::others(workload, &answers, python, None)?);
+    rows.extend(hypergradients::others(workload, &answers, python, &HgMs::default(), 0)?);
     Ok(rows)
 }

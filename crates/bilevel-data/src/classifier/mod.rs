@@ -5,7 +5,7 @@ mod mlp;
 
 pub use link::Link;
 
-use bilevel::problem::Sample;
+use bilevel::{problem::Sample, problems::DataArray};
 
 use crate::features::{Features, Rows};
 use mlp::Mlp;
@@ -27,6 +27,15 @@ impl Examples {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
+    }
+    /// Features and classes as arrays `NAME_features` and `NAME_labels`; empty where the features are sparse.
+    pub fn arrays(&self, name: &str) -> Vec<DataArray> {
+        let Features::Dense(dense) = &self.features else { return Vec::new() };
+        let labels: Vec<f64> = self.labels.iter().map(|&label| f64::from(label)).collect();
+        vec![
+            DataArray::new(format!("{name}_features"), &[self.len(), dense.columns], &*dense.entries),
+            DataArray::new(format!("{name}_labels"), &[self.len()], labels),
+        ]
     }
     fn pick<'a>(&'a self, s: Sample<'a>) -> (Rows<'a>, Labels<'a>) {
         (self.features.pick(s), Labels { labels: &self.labels, s })

@@ -1,6 +1,7 @@
 //! Problems whose levels are means of many terms, so that an oracle may be asked for a few of them.
 
 use super::{
+    arrays::DataArray,
     closed_form::ClosedForm,
     formulas::{Formulas, KnownAnswer},
 };
@@ -61,6 +62,10 @@ pub trait FiniteSum: std::fmt::Debug + Send + Sync {
     fn metrics(&self, _x: &[f64], _y: &[f64]) -> Vec<(&'static str, f64)> {
         Vec::new()
     }
+    /// See [`Formulas::arrays`].
+    fn arrays(&self) -> Vec<DataArray> {
+        Vec::new()
+    }
     /// See [`Formulas::closed_form`].
     fn closed_form(&self) -> Option<&dyn ClosedForm> {
         None
@@ -119,6 +124,9 @@ impl<T: FiniteSum> Formulas for Sum<T> {
     }
     fn closed_form(&self) -> Option<&dyn ClosedForm> {
         self.0.closed_form()
+    }
+    fn arrays(&self) -> Vec<DataArray> {
+        self.0.arrays()
     }
     fn finite_sum(&self) -> Option<&dyn FiniteSum> {
         Some(&self.0)

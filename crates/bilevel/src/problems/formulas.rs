@@ -1,6 +1,6 @@
 //! What one problem of the zoo states: its functions, its start, and its hyper-objective in closed form.
 
-use super::{closed_form::ClosedForm, finite_sum::FiniteSum};
+use super::{arrays::DataArray, closed_form::ClosedForm, finite_sum::FiniteSum};
 
 /// A bilevel problem given by formulas, both variables plain lists of `f64`.
 ///
@@ -61,6 +61,10 @@ pub trait Formulas: std::fmt::Debug + Send + Sync {
     /// Gradients and minimisers of every target, for problems that have them all; a benchmark judges runs by them.
     fn closed_form(&self) -> Option<&dyn ClosedForm> {
         None
+    }
+    /// The data of the instance, so that other software can state it; empty where a problem does not tell.
+    fn arrays(&self) -> Vec<DataArray> {
+        Vec::new()
     }
     /// The levels as means of terms, for problems that are finite sums ([`super::Sum`]); `None`: one term each.
     fn finite_sum(&self) -> Option<&dyn FiniteSum> {

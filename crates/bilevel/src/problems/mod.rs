@@ -3,6 +3,7 @@
 //! One file per problem, with its formula, domain and known answer on top; all of them behind one type, [`Zoo`].
 
 mod algebra;
+mod arrays;
 mod closed_form;
 mod combinators;
 mod finite_sum;
@@ -38,6 +39,7 @@ pub mod sphere;
 pub mod stiefel;
 pub mod torus;
 
+pub use arrays::DataArray;
 pub use closed_form::{ClosedForm, GradientNorms, Minimiser};
 pub use combinators::Anchored;
 pub use finite_sum::{FiniteSum, Sum};

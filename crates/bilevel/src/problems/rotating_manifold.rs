@@ -15,6 +15,7 @@ use nalgebra::{Cholesky, DMatrix, DVector, Dyn};
 
 use super::{
     algebra::{list, normals, vector},
+    arrays::DataArray,
     formulas::{Formulas, KnownAnswer},
 };
 use crate::linear::dense::Spectrum;
@@ -36,19 +37,6 @@ pub struct RotatingManifold {
 struct Formed {
     x: Vec<f64>,
     matrix: Arc<DMatrix<f64>>,
-}
-
-/// The data of an instance, matrices row by row.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Data {
-    /// A₀.
-    pub base: Vec<f64>,
-    /// Aₖ.
-    pub turns: Vec<Vec<f64>>,
-    /// b.
-    pub labels: Vec<f64>,
-    /// t.
-    pub target: Vec<f64>,
 }
 
 /// What an iteration that descends g from y₀ selects, and the derivative of f there.
@@ -84,16 +72,6 @@ impl RotatingManifold {
     /// 200 × 1,000 with 20 upper variables.
     pub fn large(seed: u64) -> Self {
         Self::new(200, 1000, 20, seed)
-    }
-    /// The data, for a statement of the same instance in other software.
-    pub fn data(&self) -> Data {
-        let by_rows = |matrix: &DMatrix<f64>| matrix.transpose().as_slice().to_vec();
-        Data {
-            base: by_rows(&self.base),
-            turns: self.turns.iter().map(by_rows).collect(),
-            labels: list(&self.labels),
-            target: list(&self.target),
-        }
     }
     /// A(x).
     fn matrix(&self, x: &[f64]) -> Arc<DMatrix<f64>> {
@@ -187,6 +165,18 @@ impl Formulas for RotatingManifold {
     }
     fn start_y(&self, _x: &[f64], seed: u64) -> Vec<f64> {
         normals(seed, 0, self.base.ncols())
+    }
+
+    fn arrays(&self) -> Vec<DataArray> {
+        let by_rows = |matrix: &DMatrix<f64>| matrix.transpose().as_slice().to_vec();
+        let (rows, unknowns) = self.base.shape();
+        let turns: Vec<f64> = self.turns.iter().flat_map(by_rows).collect();
+        vec![
+            DataArray::new("base", &[rows, unknowns], by_rows(&self.base)),
+            DataArray::new("turns", &[self.turns.len(), rows, unknowns], turns),
+            DataArray::new("labels", &[rows], list(&self.labels)),
+            DataArray::new("target", &[unknowns], list(&self.target)),
+        ]
     }
 
     fn known(&self, x: &[f64]) -> Option<KnownAnswer> {

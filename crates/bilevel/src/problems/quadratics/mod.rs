@@ -34,6 +34,7 @@ use self::{
 };
 use super::{
     algebra::{list, normal_matrix, rows, stream, vector},
+    arrays::DataArray,
     closed_form::ClosedForm,
     finite_sum::FiniteSum,
     formulas::KnownAnswer,
@@ -224,6 +225,9 @@ impl FiniteSum for Quadratics {
     /// 0 for every seed, as in the benchmark.
     fn start_y(&self, _x: &[f64], _seed: u64) -> Vec<f64> {
         vec![0.0; self.sizes.d]
+    }
+    fn arrays(&self) -> Vec<DataArray> {
+        self.upper.arrays("upper").chain(self.lower.arrays("lower")).collect()
     }
     fn known(&self, x: &[f64]) -> Option<KnownAnswer> {
         let x = vector(x);

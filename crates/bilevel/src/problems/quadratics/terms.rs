@@ -2,7 +2,7 @@
 //!
 //! Factors are kept in single precision, and sums taken in double: fetching the factors of a batch is what an oracle waits for.
 
-use crate::problem::Sample;
+use crate::{problem::Sample, problems::DataArray};
 
 /// Terms ½(z_iᵀy)² + ½(w_iᵀx)² + (p_iᵀx)(q_iᵀy) + a_iᵀy + b_iᵀx.
 #[derive(Clone, Debug)]
@@ -53,6 +53,27 @@ impl Terms {
         let ((z, rest), (w, others)) = (of_y.split_at(d), of_x.split_at(m));
         let ((q, a), (p, b)) = (rest.split_at(d), others.split_at(m));
         Term { z, q, a, w, p, b }
+    }
+    /// The factors of all terms, an array for each letter.
+    pub(super) fn arrays(&self, level: &str) -> impl Iterator<Item = DataArray> {
+        type Part = for<'a> fn(Term<'a>) -> &'a [f32];
+        let parts: [(&str, Part); 6] = [
+            ("z", |term| term.z),
+            ("q", |term| term.q),
+            ("a", |term| term.a),
+            ("w", |term| term.w),
+            ("p", |term| term.p),
+            ("b", |term| term.b),
+        ];
+        parts.into_iter().map(move |(letter, part)| {
+            let entries: Vec<f64> =
+                (0..self.count()).flat_map(|index| part(self.term(index))).map(|&n| f64::from(n)).collect();
+            DataArray::new(
+                format!("{level}_{letter}"),
+                &[self.count(), entries.len() / self.count()],
+                entries,
+            )
+        })
     }
     /// Visits the terms of a sample; returns their number.
     fn each<'a>(&'a self, s: Sample, mut visit: impl FnMut(Term<'a>)) -> f64 {
