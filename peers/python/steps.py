@@ -89,8 +89,9 @@ def saba(s: Statement, settings: dict, size: int) -> Program:
     """SOBA with a SAGA memory of one row for each full block of `size` terms that stand together.
 
     The start asks for every block and moves along the full averages, as the library's first step does, so that a scan
-    begins with the second one. The memory is read before it is written, and nothing of the old one is used afterwards, so
-    that XLA can write in place.
+    begins with the second one. The memory is read before it is written, and nothing of the old one is used afterwards;
+    XLA for processors copies it at every step all the same, as its compiled text shows. Mutable references, scatters, flat
+    tables and optimisation barriers in place of this form were tried, and copy as well.
     """
     take = block(size)
     names = ("y", "h", "j", "fx", "fy")
