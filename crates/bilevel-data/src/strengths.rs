@@ -7,6 +7,8 @@
 //! with ℓ the cross-entropy of a linear classifier. The lower level is strongly convex, so all targets are one: ∇F is worked
 //! out by Newton's method with conjugate gradients where the sizes allow it.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use bilevel::{
     linear::{LinearSolver, cg::Cg},
     problem::Sample,
@@ -39,6 +41,16 @@ pub struct Strengths {
     /// The group of each weight.
     group: Vec<u32>,
     is_measured: bool,
+    /// The x that was answered last, with its answer: a measurement asks twice, for both targets.
+    last: Arc<Mutex<Option<(Vec<f64>, Answer)>>>,
+}
+
+/// What the closed form is made of at one x.
+#[derive(Clone, Debug)]
+struct Answer {
+    selection: Vec<f64>,
+    v: Vec<f64>,
+    gradient: Vec<f64>,
 }
 
 /// Where the weights of the classifier start.
@@ -89,7 +101,18 @@ impl Strengths {
         };
         assert_eq!(start_x.len(), count, "a start with one number for each group");
         let is_measured = classifier.dim() <= MEASURED_UP_TO;
-        Self { classifier, train, validation, test, scale, start_x, start_y, group, is_measured }
+        Self {
+            classifier,
+            train,
+            validation,
+            test,
+            scale,
+            start_x,
+            start_y,
+            group,
+            is_measured,
+            last: Arc::default(),
+        }
     }
 
     /// s e^(x_group(k)) for each weight.
@@ -146,11 +169,22 @@ impl Strengths {
         Some(cg.solve(&mut apply, b, &b.zeros_like()).ok()?.solution)
     }
     /// The selection, v and ∇F at x; the lower iteration starts at y.
-    fn answer(&self, x: &[f64], y: &[f64]) -> Option<(Vec<f64>, Vec<f64>, Vec<f64>)> {
+    fn answer(&self, x: &[f64], y: &[f64]) -> Option<Answer> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, answer)) = &*last
+            && known == x
+        {
+            return Some(answer.clone());
+        }
+        let answer = self.work_out(x, y)?;
+        *last = Some((x.to_vec(), answer.clone()));
+        Some(answer)
+    }
+    fn work_out(&self, x: &[f64], y: &[f64]) -> Option<Answer> {
         let y = self.lower_solution(x, y)?;
         let v = self.solve(x, &y, &self.f_grad_y(x, &y, Sample::Full), 1e-12)?;
         let gradient = self.g_jvp_xy(x, &y, &v, Sample::Full).scaled(-1.0);
-        Some((y, v, gradient))
+        Some(Answer { selection: y, v, gradient })
     }
 }
 
@@ -223,11 +257,11 @@ impl FiniteSum for Strengths {
         if !self.is_measured {
             return None;
         }
-        let (y, v, gradient) = self.answer(x, &vec![0.0; self.classifier.dim()])?;
+        let Answer { selection, v, gradient } = self.answer(x, &vec![0.0; self.classifier.dim()])?;
         Some(KnownAnswer {
-            value: self.f(x, &y, Sample::Full),
+            value: self.f(x, &selection, Sample::Full),
             gradient: Some(gradient),
-            selection: Some(y),
+            selection: Some(selection),
             v: Some(v),
             ..KnownAnswer::default()
         })
@@ -240,10 +274,10 @@ impl FiniteSum for Strengths {
 /// S(x) is one point, so both targets are one; there is no formula for minimisers.
 impl ClosedForm for Strengths {
     fn selected_gradient(&self, x: &[f64], y: &[f64]) -> Option<Vec<f64>> {
-        Some(self.answer(x, y)?.2)
+        Some(self.answer(x, y)?.gradient)
     }
     fn optimistic_gradient(&self, x: &[f64]) -> Option<Vec<f64>> {
-        Some(self.answer(x, &vec![0.0; self.classifier.dim()])?.2)
+        Some(self.answer(x, &vec![0.0; self.classifier.dim()])?.gradient)
     }
     fn selected_minimiser(&self, _y: &[f64]) -> Option<Minimiser> {
         None
