@@ -69,8 +69,8 @@ fn a_comparison_gives_table_files_and_report_and_is_done_once() {
     let summary: serde_json::Value = serde_json::from_str(&read("summary.json")).unwrap();
     let lines = summary["lines"].as_array().unwrap();
     // the penalty's bias keeps the one from 1e-6, which the other reaches
-    assert!(lines[0]["reached"][1]["gradients"].is_null());
-    assert!(lines[1]["reached"][1]["gradients"].as_f64().unwrap() > 100.0);
+    assert!(lines[0]["reached"][1]["price"].is_null());
+    assert!(lines[1]["reached"][1]["price"].as_f64().unwrap() > 100.0);
     let html = read("report.html");
     assert!(html.contains("residual-corrected") && html.contains("<svg"), "no chart");
     // nothing is run twice, and the results are the same bytes

@@ -248,10 +248,17 @@ impl FiniteSum for Strengths {
             Start::At(y) => y.clone(),
         }
     }
-    /// Loss, accuracy and error rate on the test examples.
-    fn metrics(&self, _x: &[f64], y: &[f64]) -> Vec<(&'static str, f64)> {
+    /// Loss and accuracy on the test examples at y; F(x), the validation loss at the re-solved lower level, where it is worked
+    /// out.
+    fn metrics(&self, x: &[f64], y: &[f64]) -> Vec<(&'static str, f64)> {
         let (loss, accuracy) = self.classifier.score(y, &self.test);
-        vec![("test-loss", loss), ("accuracy", accuracy)]
+        let mut metrics = vec![("test-loss", loss), ("accuracy", accuracy)];
+        if self.is_measured
+            && let Some(answer) = self.answer(x, y)
+        {
+            metrics.push(("hyper-objective", self.f(x, &answer.selection, Sample::Full)));
+        }
+        metrics
     }
     fn known(&self, x: &[f64]) -> Option<KnownAnswer> {
         if !self.is_measured {

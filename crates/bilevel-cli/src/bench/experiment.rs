@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Result;
-use bilevel::Budget;
+use bilevel::{Budget, OracleCounts};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -81,11 +81,51 @@ pub struct Judge {
     pub larger_is_better: bool,
     /// The price is told at which the metric first comes to each of these.
     pub reach: Vec<f64>,
+    /// What is counted as the price.
+    pub price: Price,
+}
+
+/// What the price of a result is counted in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Price {
+    /// Gradients, two for each second-order product; values are free.
+    #[default]
+    Gradients,
+    /// Terms touched by all calls of both levels: the price for methods that run on batches.
+    Samples,
+}
+
+impl Price {
+    /// The price of these calls.
+    pub fn of(self, counts: &OracleCounts) -> f64 {
+        match self {
+            Self::Gradients => counts.gradient_equivalents() as f64,
+            Self::Samples => counts.samples() as f64,
+        }
+    }
+    /// What is counted, in words.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Gradients => "gradients (a second-order product is two)",
+            Self::Samples => "samples (terms touched by all oracle calls)",
+        }
+    }
+}
+
+/// A level as people write it: 0.905, 1e-8.
+pub fn level_in_words(level: f64) -> String {
+    if (1e-2..1e4).contains(&level.abs()) { format!("{level}") } else { format!("{level:e}") }
 }
 
 impl Default for Judge {
     fn default() -> Self {
-        Self { metric: "target".into(), larger_is_better: false, reach: vec![1e-1, 1e-3, 1e-8] }
+        Self {
+            metric: "target".into(),
+            larger_is_better: false,
+            reach: vec![1e-1, 1e-3, 1e-8],
+            price: Price::Gradients,
+        }
     }
 }
 

@@ -48,8 +48,8 @@ pub struct Reached {
     pub level: f64,
     /// Seeds that came to it.
     pub seeds: usize,
-    /// Median over all seeds of the gradient-equivalents; absent when half of them or more did not come to it.
-    pub gradients: Option<f64>,
+    /// Median over all seeds of what was spent, as [`Judge`] counts it; absent when half of them or more did not come to it.
+    pub price: Option<f64>,
     /// Median of the steps.
     pub steps: Option<f64>,
     /// Median of the seconds.
@@ -78,8 +78,8 @@ pub struct Line {
     pub metrics: BTreeMap<String, Quartiles>,
     /// Prices of the accuracies that the experiment asks for.
     pub reached: Vec<Reached>,
-    /// Gradient-equivalents of a whole run.
-    pub gradients: Option<Quartiles>,
+    /// What a whole run spent.
+    pub price: Option<Quartiles>,
 }
 
 /// Whether an expectation holds.
@@ -237,7 +237,7 @@ fn line(judge: &Judge, runs: &[&Finished]) -> Line {
             Reached {
                 level,
                 seeds: firsts.iter().flatten().count(),
-                gradients: median(&|row| row.counts.gradient_equivalents() as f64),
+                price: median(&|row| judge.price.of(&row.counts)),
                 steps: median(&|row| row.step as f64),
                 seconds: median(&|row| row.seconds),
             }
@@ -258,7 +258,7 @@ fn line(judge: &Judge, runs: &[&Finished]) -> Line {
         ends,
         metrics,
         reached,
-        gradients: Quartiles::of(runs.iter().map(|run| run.outcome.counts().gradient_equivalents() as f64)),
+        price: Quartiles::of(runs.iter().map(|run| judge.price.of(&run.outcome.counts()))),
     }
 }
 

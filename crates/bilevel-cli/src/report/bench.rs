@@ -12,6 +12,7 @@ use super::{
 };
 use crate::bench::{
     Finished,
+    experiment::{Price, level_in_words},
     measure::Row,
     summary::{Line, Quartiles, Summary},
 };
@@ -26,14 +27,21 @@ struct Over {
     of: fn(&Row) -> f64,
 }
 
-const OVERS: [Over; 3] = [
-    Over {
-        label: "gradients spent (a second-order product is two)",
-        of: |row| row.counts.gradient_equivalents() as f64,
-    },
-    Over { label: "steps", of: |row| row.step as f64 },
-    Over { label: "seconds in the solver", of: |row| row.seconds },
-];
+const STEPS: Over = Over { label: "steps", of: |row| row.step as f64 };
+const SECONDS: Over = Over { label: "seconds in the solver", of: |row| row.seconds };
+
+/// What was spent, as the experiment counts it.
+fn spent(price: Price) -> Over {
+    match price {
+        Price::Gradients => Over {
+            label: "gradients spent (a second-order product is two)",
+            of: |row| row.counts.gradient_equivalents() as f64,
+        },
+        Price::Samples => {
+            Over { label: "samples spent, of all oracle calls", of: |row| row.counts.samples() as f64 }
+        }
+    }
+}
 
 /// The page; `peers` is what was measured of other software.
 pub fn page(summary: &Summary, finished: &[Finished], peers: Option<&Peers>) -> String {
@@ -86,7 +94,7 @@ fn ranking(summary: &Summary, lines: &[&Line]) -> String {
     let judge = &summary.judge;
     let mut headings: Vec<String> =
         vec!["solver".into(), "descends".into(), format!("{}, median", judge.metric), "quartiles".into()];
-    headings.extend(judge.reach.iter().map(|level| format!("price to {}", significant(*level, 1))));
+    headings.extend(judge.reach.iter().map(|level| format!("price to {}", level_in_words(*level))));
     headings.extend(["price of the run".to_owned(), "ends".into()]);
     let mut sorted = lines.to_vec();
     // the best first; a solver without a number last
@@ -116,7 +124,7 @@ fn ranking(summary: &Summary, lines: &[&Line]) -> String {
                 )),
             ];
             cells.extend(line.reached.iter().map(|reached| {
-                Cell::Number(match reached.gradients {
+                Cell::Number(match reached.price {
                     Some(price) => count(price),
                     None if reached.seeds > 0 => format!("– ({} of {})", reached.seeds, line.seeds),
                     None => "–".into(),
@@ -127,7 +135,7 @@ fn ranking(summary: &Summary, lines: &[&Line]) -> String {
                 .iter()
                 .map(|(end, n)| if *n == line.seeds { end.clone() } else { format!("{end} ({n})") })
                 .collect();
-            cells.push(Cell::Number(line.gradients.map_or_else(|| "–".into(), |q| count(q.median))));
+            cells.push(Cell::Number(line.price.map_or_else(|| "–".into(), |q| count(q.median))));
             cells.push(Cell::Text(ends.join(", ")));
             cells
         })
@@ -169,8 +177,8 @@ fn charts(summary: &Summary, lines: &[&Line], finished: &[Finished]) -> String {
         .svg()
     };
     let caption = "Medians over the seeds; the bands reach from the first to the third quartile.";
-    figure(&chart(OVERS[0], false), caption)
-        + &pair(&[figure(&chart(OVERS[1], true), ""), figure(&chart(OVERS[2], true), "")])
+    figure(&chart(spent(summary.judge.price), false), caption)
+        + &pair(&[figure(&chart(STEPS, true), ""), figure(&chart(SECONDS, true), "")])
             .replace("<figcaption></figcaption>", "")
 }
 
@@ -225,9 +233,10 @@ fn how(summary: &Summary) -> String {
         }
         _ => "Runs are judged by the number named above, measured by the problem itself.",
     };
-    let levels: Vec<String> = summary.judge.reach.iter().map(|level| significant(*level, 1)).collect();
+    let levels: Vec<String> = summary.judge.reach.iter().map(|level| level_in_words(*level)).collect();
     let price = format!(
-        "A price is the number of gradients (two for each second-order product, values free) that were spent when the number first came to {}; a dash stands where half of the seeds or more never did. Runs are measured at twenty steps in each factor of ten, so a price is exact to a tenth.",
+        "A price is the number of {} that were spent when the number first came to {}; a dash stands where half of the seeds or more never did. Runs are measured at twenty steps in each factor of ten, so a price is exact to a tenth.",
+        summary.judge.price.unit(),
         levels.join(", ")
     );
     paragraph(judge) + &paragraph(&price) + &paragraph(slowest)

@@ -9,7 +9,11 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::{
-    bench::{Bench, experiment::Experiment, summary::Summary},
+    bench::{
+        Bench,
+        experiment::{Experiment, level_in_words},
+        summary::Summary,
+    },
     exit::{Exit, usage},
     interrupt,
     output::Output,
@@ -110,7 +114,7 @@ fn in_words(summary: &Summary) -> String {
         let _ = writeln!(text, "\n{problem}");
         let mut head = format!("{:width$}  {:>9}  {:>21}", "solver", judge.metric, "quartiles");
         for level in &judge.reach {
-            let _ = write!(head, "  {:>9}", format!("to {level:.0e}"));
+            let _ = write!(head, "  {:>9}", format!("to {}", level_in_words(*level)));
         }
         let _ = writeln!(text, "{head}  ends");
         for line in lines {
@@ -120,7 +124,7 @@ fn in_words(summary: &Summary) -> String {
                 });
             let mut row = format!("{:width$}  {median:>9}  {spread:>21}", line.solver);
             for reached in &line.reached {
-                let price = reached.gradients.map_or_else(|| "–".into(), |price| format!("{price:.0}"));
+                let price = reached.price.map_or_else(|| "–".into(), |price| format!("{price:.0}"));
                 let _ = write!(row, "  {price:>9}");
             }
             let ends: Vec<String> =
@@ -128,7 +132,7 @@ fn in_words(summary: &Summary) -> String {
             let _ = writeln!(text, "{row}  {}", ends.join(", "));
         }
     }
-    text.push_str("\nprices are medians over the seeds, in gradients (a second-order product is two)\n");
+    text.push_str(&format!("\nprices are medians over the seeds, in {}\n", judge.price.unit()));
     if !summary.verdicts.is_empty() {
         let held = summary.verdicts.iter().filter(|verdict| verdict.holds).count();
         let _ = writeln!(text, "\nexpected: {held} of {} hold", summary.verdicts.len());
