@@ -41,13 +41,14 @@ pub struct Strengths {
     /// The group of each weight.
     group: Vec<u32>,
     is_measured: bool,
-    /// The x that was answered last, with its answer: a measurement asks twice, for both targets.
-    last: Arc<Mutex<Option<(Vec<f64>, Answer)>>>,
+    /// The last answer: a measurement asks for it several times.
+    last: Arc<Mutex<Option<Answer>>>,
 }
 
 /// What the closed form is made of at one x.
 #[derive(Clone, Debug)]
 struct Answer {
+    x: Vec<f64>,
     selection: Vec<f64>,
     v: Vec<f64>,
     gradient: Vec<f64>,
@@ -171,20 +172,20 @@ impl Strengths {
     /// The selection, v and ∇F at x; the lower iteration starts at y.
     fn answer(&self, x: &[f64], y: &[f64]) -> Option<Answer> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((known, answer)) = &*last
-            && known == x
+        if let Some(answer) = &*last
+            && answer.x == x
         {
             return Some(answer.clone());
         }
         let answer = self.work_out(x, y)?;
-        *last = Some((x.to_vec(), answer.clone()));
+        *last = Some(answer.clone());
         Some(answer)
     }
     fn work_out(&self, x: &[f64], y: &[f64]) -> Option<Answer> {
         let y = self.lower_solution(x, y)?;
         let v = self.solve(x, &y, &self.f_grad_y(x, &y, Sample::Full), 1e-12)?;
         let gradient = self.g_jvp_xy(x, &y, &v, Sample::Full).scaled(-1.0);
-        Some(Answer { selection: y, v, gradient })
+        Some(Answer { x: x.to_vec(), selection: y, v, gradient })
     }
 }
 
@@ -264,7 +265,7 @@ impl FiniteSum for Strengths {
         if !self.is_measured {
             return None;
         }
-        let Answer { selection, v, gradient } = self.answer(x, &vec![0.0; self.classifier.dim()])?;
+        let Answer { selection, v, gradient, .. } = self.answer(x, &vec![0.0; self.classifier.dim()])?;
         Some(KnownAnswer {
             value: self.f(x, &selection, Sample::Full),
             gradient: Some(gradient),
