@@ -15,6 +15,10 @@ const EXPERIMENTS: &[(&str, &str)] = &[
     ),
     ("pl_game_v1", "S(x) is a manifold and f is constant on it: every method has the same target"),
     ("pl_game_v2_tiny", "the exact fixture: every limit is known to ten digits"),
+    (
+        "hyper_cleaning_pbgd",
+        "a weight for each of thousands of examples, no ridge: the lower level has a manifold along the softmax's symmetry",
+    ),
 ];
 
 /// The page.

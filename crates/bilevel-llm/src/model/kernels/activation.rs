@@ -50,7 +50,7 @@ pub fn gelu_derivative<T: Real>(x: T) -> T {
     s + x * s * (T::one() - s) * T::of(GELU.0) * (T::one() + T::of(3.0 * GELU.1) * x * x)
 }
 
-/// −log softmax(row)[target]; leaves the softmax in the row.
+/// `−log softmax(row)[target]`; leaves the softmax in the row.
 pub fn cross_entropy<T: Real>(row: &mut [T], target: u32) -> f64 {
     let logit = row[target as usize];
     let top = row.iter().fold(row[0], |m, &a| if a > m { a } else { m });
