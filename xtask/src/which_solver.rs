@@ -19,6 +19,11 @@ const EXPERIMENTS: &[(&str, &str)] = &[
         "hyper_cleaning_pbgd",
         "a weight for each of thousands of examples, no ridge: the lower level has a manifold along the softmax's symmetry",
     ),
+    (
+        "hyper_cleaning_benchmark",
+        "a weight for each of thousands of examples, with a ridge, on batches: S(x) is one point",
+    ),
+    ("ijcnn1", "a strength for each feature, on batches: S(x) is one point"),
 ];
 
 /// The page.
