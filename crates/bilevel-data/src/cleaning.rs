@@ -155,15 +155,13 @@ impl FiniteSum for HyperCleaning {
         (self.ridge > 0.0).then_some(0)
     }
     fn f(&self, _x: &[f64], y: &[f64], s: Sample) -> f64 {
-        let losses = self.classifier.losses(y, &self.validation, s);
-        losses.iter().sum::<f64>() / losses.len() as f64
+        self.classifier.mean_loss(y, &self.validation, s)
     }
     fn f_grad_x(&self, x: &[f64], _y: &[f64], _s: Sample) -> Vec<f64> {
         vec![0.0; x.len()]
     }
     fn f_grad_y(&self, _x: &[f64], y: &[f64], s: Sample) -> Vec<f64> {
-        let share = 1.0 / s.size(Some(self.validation.len() as u64)) as f64;
-        self.classifier.gradient(y, &self.validation, s, |_| share).1
+        self.classifier.mean_gradient(y, &self.validation, s)
     }
     fn g(&self, x: &[f64], y: &[f64], s: Sample) -> f64 {
         let (count, number) = self.chosen(s);

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bilevel::{
     linear::{LinearSolver, cg::Cg},
     problem::Sample,
-    problems::{ClosedForm, DataArray, FiniteSum, KnownAnswer, Minimiser},
+    problems::{ClosedForm, DataArray, FiniteSum, KnownAnswer},
     vector::Vector,
 };
 
@@ -200,32 +200,28 @@ impl FiniteSum for Strengths {
         Some(0)
     }
     fn f(&self, _x: &[f64], y: &[f64], s: Sample) -> f64 {
-        let losses = self.classifier.losses(y, &self.validation, s);
-        losses.iter().sum::<f64>() / losses.len() as f64
+        self.classifier.mean_loss(y, &self.validation, s)
     }
     fn f_grad_x(&self, x: &[f64], _y: &[f64], _s: Sample) -> Vec<f64> {
         vec![0.0; x.len()]
     }
     fn f_grad_y(&self, _x: &[f64], y: &[f64], s: Sample) -> Vec<f64> {
-        let share = 1.0 / s.size(Some(self.validation.len() as u64)) as f64;
-        self.classifier.gradient(y, &self.validation, s, |_| share).1
+        self.classifier.mean_gradient(y, &self.validation, s)
     }
     fn g(&self, x: &[f64], y: &[f64], s: Sample) -> f64 {
-        let losses = self.classifier.losses(y, &self.train, s);
         let penalty: f64 = self.strengths(x).zip(y).map(|(strength, y)| strength * y * y).sum();
-        losses.iter().sum::<f64>() / losses.len() as f64 + 0.5 * penalty
+        self.classifier.mean_loss(y, &self.train, s) + 0.5 * penalty
     }
     fn g_grad_x(&self, x: &[f64], y: &[f64], _s: Sample) -> Vec<f64> {
         self.by_group(x, y.iter().map(|y| 0.5 * y * y))
     }
     fn g_grad_y(&self, x: &[f64], y: &[f64], s: Sample) -> Vec<f64> {
-        let share = 1.0 / s.size(Some(self.train.len() as u64)) as f64;
-        let mut gradient = self.classifier.gradient(y, &self.train, s, |_| share).1;
+        let mut gradient = self.classifier.mean_gradient(y, &self.train, s);
         gradient.iter_mut().zip(self.strengths(x).zip(y)).for_each(|(g, (strength, y))| *g += strength * y);
         gradient
     }
     fn g_hvp_yy(&self, x: &[f64], y: &[f64], u: &[f64], s: Sample) -> Vec<f64> {
-        let share = 1.0 / s.size(Some(self.train.len() as u64)) as f64;
+        let share = self.train.share(s);
         let mut product = self.classifier.curvature(y, u, &self.train, s, |_| share);
         product.iter_mut().zip(self.strengths(x).zip(u)).for_each(|(h, (strength, u))| *h += strength * u);
         product
@@ -286,21 +282,6 @@ impl ClosedForm for Strengths {
     }
     fn optimistic_gradient(&self, x: &[f64]) -> Option<Vec<f64>> {
         Some(self.answer(x, &vec![0.0; self.classifier.dim()])?.gradient)
-    }
-    fn selected_minimiser(&self, _y: &[f64]) -> Option<Minimiser> {
-        None
-    }
-    fn optimistic_minimiser(&self) -> Option<Minimiser> {
-        None
-    }
-    fn penalty_minimiser(&self, _lambda: f64) -> Option<Minimiser> {
-        None
-    }
-    fn gradient_penalty_minimiser(&self, _lambda: f64) -> Option<Minimiser> {
-        None
-    }
-    fn one_sided_minimiser(&self, _order: usize, _sigma: f64) -> Option<Minimiser> {
-        None
     }
 }
 

@@ -1,5 +1,7 @@
 //! Names that a user may have misspelt: solvers, problems, settings.
 
+use crate::error::ConfigError;
+
 /// The candidate that is reached with the fewest changes of a letter, capitals not minded; `None` without candidates.
 ///
 /// ```
@@ -8,6 +10,17 @@
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
     candidates.into_iter().min_by_key(|candidate| changes(&word, &candidate.to_lowercase()))
+}
+
+/// The error of a name that is none of `known`, with the nearest of `candidates` (of all names and aliases).
+pub fn unknown<'a>(
+    field: &str,
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+    known: &[&str],
+) -> ConfigError {
+    let guess = nearest(word, candidates).map_or_else(String::new, |it| format!("did you mean {it}? "));
+    ConfigError::new(field, word, format!("{guess}known are {}", known.join(", ")))
 }
 
 /// Levenshtein distance, row by row.

@@ -59,6 +59,14 @@ impl Stream {
         // Lemire's multiplication; the bias n/2^64 is below any use made of it here.
         ((u128::from(self.rng.next_u64()) * u128::from(n)) >> 64) as u64
     }
+    /// A uniform permutation of 0..n (Fisher and Yates).
+    pub fn permutation(&mut self, n: u64) -> Vec<u64> {
+        let mut order: Vec<u64> = (0..n).collect();
+        for i in (1..order.len()).rev() {
+            order.swap(i, self.below(i as u64 + 1) as usize);
+        }
+        order
+    }
     /// A vector of independent standard normals, of the shape of `like`.
     pub fn normal_like<V: Vector>(&mut self, like: &V) -> V {
         let coordinates: Vec<f64> = (0..like.dim()).map(|_| self.normal()).collect();

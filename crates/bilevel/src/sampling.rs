@@ -85,7 +85,7 @@ impl Sampler {
             Draw::EachOnce { n } => {
                 let (epoch, at) = (self.samples / n, self.samples % n);
                 if self.order.as_ref().is_none_or(|(of, _)| *of != epoch) {
-                    self.order = Some((epoch, shuffled(n, self.random(epoch))));
+                    self.order = Some((epoch, self.random(epoch).permutation(n)));
                 }
                 let order = self.order.as_ref().map_or(&[][..], |(_, order)| order);
                 order[at as usize..(at + self.batch).min(n) as usize].to_vec()
@@ -100,15 +100,6 @@ impl Sampler {
         self.samples += batch.len() as u64;
         batch
     }
-}
-
-/// A uniform permutation of 0..n (Fisher and Yates).
-fn shuffled(n: u64, mut random: Stream) -> Vec<u64> {
-    let mut order: Vec<u64> = (0..n).collect();
-    for i in (1..order.len()).rev() {
-        order.swap(i, random.below(i as u64 + 1) as usize);
-    }
-    order
 }
 
 #[cfg(test)]

@@ -27,31 +27,25 @@ impl Link {
             Self::Logistic => 2,
         }
     }
-    /// The loss of one example. Turns its outputs into probabilities: of every class, or of class 1.
+    /// The loss of one example. Turns its outputs into probabilities as [`Link::probabilities`] does.
     pub fn loss(self, z: &mut [f64], label: u32) -> f64 {
         match self {
             Self::Softmax { .. } => {
-                let largest = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-                let margin = z[label as usize] - largest;
-                let mut sum = 0.0;
-                for z in z.iter_mut() {
-                    *z = (*z - largest).exp();
-                    sum += *z;
-                }
-                let scale = 1.0 / sum;
-                for z in z.iter_mut() {
-                    *z *= scale;
-                }
-                sum.ln() - margin
+                let right = z[label as usize];
+                let [largest, sum] = softmax(z);
+                sum.ln() - (right - largest)
             }
             Self::Logistic => {
-                // e^(−|z|) never overflows
-                let small = (-z[0].abs()).exp();
                 let right = if label == 1 { z[0] } else { -z[0] };
-                let loss = small.ln_1p() + (-right).max(0.0);
-                z[0] = if z[0] >= 0.0 { 1.0 / (1.0 + small) } else { small / (1.0 + small) };
-                loss
+                logistic(&mut z[0]).ln_1p() + (-right).max(0.0)
             }
+        }
+    }
+    /// Turns the outputs of one example into probabilities: of every class, or of class 1.
+    pub fn probabilities(self, z: &mut [f64]) {
+        match self {
+            Self::Softmax { .. } => drop(softmax(z)),
+            Self::Logistic => drop(logistic(&mut z[0])),
         }
     }
     /// Probabilities minus the label: the derivative of the loss in the outputs.
@@ -81,6 +75,28 @@ impl Link {
             Self::Logistic => u32::from(z[0] > 0.0),
         }
     }
+}
+
+/// Turns outputs into probabilities; returns the largest output and Σ e^(z − largest).
+fn softmax(z: &mut [f64]) -> [f64; 2] {
+    let largest = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let mut sum = 0.0;
+    for z in z.iter_mut() {
+        *z = (*z - largest).exp();
+        sum += *z;
+    }
+    let scale = 1.0 / sum;
+    for z in z.iter_mut() {
+        *z *= scale;
+    }
+    [largest, sum]
+}
+
+/// Turns log-odds z into a probability; returns e^(−|z|), which never overflows.
+fn logistic(z: &mut f64) -> f64 {
+    let small = (-z.abs()).exp();
+    *z = if *z >= 0.0 { 1.0 / (1.0 + small) } else { small / (1.0 + small) };
+    small
 }
 
 #[cfg(test)]

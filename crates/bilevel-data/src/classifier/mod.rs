@@ -37,6 +37,10 @@ impl Examples {
             DataArray::new(format!("{name}_labels"), &[self.len()], labels),
         ]
     }
+    /// The weight of each example in the mean over a sample.
+    pub fn share(&self, s: Sample) -> f64 {
+        1.0 / s.size(Some(self.len() as u64)) as f64
+    }
     fn pick<'a>(&'a self, s: Sample<'a>) -> (Rows<'a>, Labels<'a>) {
         (self.features.pick(s), Labels { labels: &self.labels, s })
     }
@@ -48,13 +52,14 @@ impl Examples {
 /// More examples asked for than there are.
 pub fn split<const N: usize>(all: &Examples, sizes: [usize; N], seed: Option<u64>) -> [Examples; N] {
     const PURPOSE: u64 = 30;
-    let mut order: Vec<usize> = (0..all.len()).collect();
-    if let Some(seed) = seed {
-        let mut stream = bilevel::rng::Stream::new(seed, PURPOSE);
-        for i in (1..order.len()).rev() {
-            order.swap(i, stream.below(i as u64 + 1) as usize);
-        }
+    let count = all.len() as u64;
+    let order: Vec<usize> = match seed {
+        Some(seed) => bilevel::rng::Stream::new(seed, PURPOSE).permutation(count),
+        None => (0..count).collect(),
     }
+    .into_iter()
+    .map(|row| row as usize)
+    .collect();
     let mut taken = 0;
     sizes.map(|size| {
         let rows = &order[taken..taken + size];
@@ -141,6 +146,17 @@ impl Classifier {
         self.link_losses(&mut z, labels)
     }
 
+    /// Mean loss over a sample.
+    pub fn mean_loss(&self, y: &[f64], examples: &Examples, s: Sample) -> f64 {
+        let losses = self.losses(y, examples, s);
+        losses.iter().sum::<f64>() / losses.len() as f64
+    }
+    /// The gradient of [`Classifier::mean_loss`].
+    pub fn mean_gradient(&self, y: &[f64], examples: &Examples, s: Sample) -> Vec<f64> {
+        let share = examples.share(s);
+        self.gradient(y, examples, s, |_| share).1
+    }
+
     /// Losses ℓ_i, and Σ w_i ∇ℓ_i over the examples of a sample; `weight` tells w_i for the i-th of them.
     pub fn gradient(
         &self,
@@ -190,14 +206,14 @@ impl Classifier {
         match self.model {
             Model::Linear => {
                 let mut z = rows.times(y, n);
-                self.link_losses(&mut z, labels);
+                self.link_probabilities(&mut z);
                 let mut t = rows.times(u, n);
                 bend(&z, &mut t);
                 rows.transposed_times(&t, n)
             }
             Model::Mlp(mlp) => {
                 let mut pass = mlp.forward(y, &rows);
-                self.link_losses(&mut pass.outputs, labels);
+                self.link_probabilities(&mut pass.outputs);
                 let mut push = mlp.push(y, u, &rows, &pass);
                 bend(&pass.outputs, &mut push.outputs);
                 let mut product = mlp.pull_back(y, &rows, &pass, &push.outputs);
@@ -220,7 +236,7 @@ impl Classifier {
                 (pass.outputs, push.outputs)
             }
         };
-        self.link_losses(&mut residuals, labels);
+        self.link_probabilities(&mut residuals);
         self.weigh_residuals(&mut residuals, labels, |_| 1.0);
         residuals
             .chunks_exact(n)
@@ -251,6 +267,10 @@ impl Classifier {
     fn link_losses(&self, z: &mut [f64], labels: Labels) -> Vec<f64> {
         let chunks = z.chunks_exact_mut(self.link.outputs()).enumerate();
         chunks.map(|(i, z)| self.link.loss(z, labels.at(i))).collect()
+    }
+    /// Outputs become probabilities.
+    fn link_probabilities(&self, z: &mut [f64]) {
+        z.chunks_exact_mut(self.link.outputs()).for_each(|z| self.link.probabilities(z));
     }
     /// Probabilities become w_i times the derivative of the loss in the outputs.
     fn weigh_residuals(&self, p: &mut [f64], labels: Labels, weight: impl Fn(usize) -> f64) {

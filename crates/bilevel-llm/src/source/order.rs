@@ -12,7 +12,7 @@ pub struct Order {
     purpose: u64,
     size: usize,
     pass: Option<u64>,
-    permutation: Vec<u32>,
+    permutation: Vec<u64>,
 }
 
 impl Order {
@@ -27,10 +27,7 @@ impl Order {
         let pass = position / self.size as u64;
         if self.pass != Some(pass) {
             let mut stream = Stream::new(self.seed, self.purpose.wrapping_add(pass));
-            self.permutation = (0..self.size as u32).collect();
-            for i in (1..self.size).rev() {
-                self.permutation.swap(i, stream.below(i as u64 + 1) as usize);
-            }
+            self.permutation = stream.permutation(self.size as u64);
             self.pass = Some(pass);
         }
         self.permutation[(position % self.size as u64) as usize] as usize

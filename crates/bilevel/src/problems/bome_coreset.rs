@@ -11,7 +11,7 @@
 
 use super::{
     algebra::{dot, norm_sq, plus, scaled},
-    closed_form::{ClosedForm, Minimiser},
+    closed_form::ClosedForm,
     formulas::{Formulas, KnownAnswer},
 };
 
@@ -122,21 +122,6 @@ impl ClosedForm for BomeCoreset {
     }
     fn optimistic_gradient(&self, x: &[f64]) -> Option<Vec<f64>> {
         self.known(x)?.gradient
-    }
-    fn selected_minimiser(&self, _y: &[f64]) -> Option<Minimiser> {
-        None
-    }
-    fn optimistic_minimiser(&self) -> Option<Minimiser> {
-        None
-    }
-    fn penalty_minimiser(&self, _lambda: f64) -> Option<Minimiser> {
-        None
-    }
-    fn gradient_penalty_minimiser(&self, _lambda: f64) -> Option<Minimiser> {
-        None
-    }
-    fn one_sided_minimiser(&self, _order: usize, _sigma: f64) -> Option<Minimiser> {
-        None
     }
 }
 

@@ -150,16 +150,6 @@ impl ClosedForm for PbgdToy {
         }
         Some(Minimiser { x: vec![x], y: vec![-x], value: Self::hyper_objective(x)[0] })
     }
-    /// No closed form: the penalised problem is not quadratic.
-    fn penalty_minimiser(&self, _lambda: f64) -> Option<Minimiser> {
-        None
-    }
-    fn gradient_penalty_minimiser(&self, _lambda: f64) -> Option<Minimiser> {
-        None
-    }
-    fn one_sided_minimiser(&self, _order: usize, _sigma: f64) -> Option<Minimiser> {
-        None
-    }
 }
 
 #[cfg(test)]

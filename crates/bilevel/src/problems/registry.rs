@@ -556,9 +556,7 @@ pub fn by_name(name: &str, parameters: &Parameters) -> Result<Zoo, ConfigError> 
         };
     }
     let known = ENTRIES.iter().flat_map(|entry| entry.aliases.iter().chain([&entry.name])).copied();
-    let guess =
-        names::nearest(name, known).map_or_else(String::new, |nearest| format!("did you mean {nearest}? "));
-    Err(ConfigError::new("problem", name, format!("{guess}known are {}", names().join(", "))))
+    Err(names::unknown("problem", name, known, &names()))
 }
 
 #[cfg(test)]

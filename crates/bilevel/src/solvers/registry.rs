@@ -283,11 +283,10 @@ pub fn names() -> Vec<&'static str> {
 /// # Errors
 /// An unknown name, answered with the nearest one.
 pub fn by_name(name: &str) -> Result<&'static Entry, ConfigError> {
-    ENTRIES.iter().find(|entry| entry.name == name).ok_or_else(|| {
-        let guess =
-            names::nearest(name, names()).map_or_else(String::new, |it| format!("did you mean {it}? "));
-        ConfigError::new("solver", name, format!("{guess}known are {}", names().join(", ")))
-    })
+    ENTRIES
+        .iter()
+        .find(|entry| entry.name == name)
+        .ok_or_else(|| names::unknown("solver", name, names(), &names()))
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     HyperObjective, Solver, State, StepInfo,
-    implicit::Direction,
-    penalty::{batch, positive, report, step_x, step_y, tolerance},
+    implicit::{Direction, Directions},
+    penalty::{batch, positive, tolerance},
     registry::{Card, Registered},
 };
 use crate::{
@@ -225,9 +225,6 @@ impl<X: Vector, Y: Vector> State<X, Y> for SabaState<X, Y> {
     }
 }
 
-/// (D_x, D_y, D_v).
-type Directions<X, Y> = (X, Y, Y);
-
 impl Saba {
     /// Line 0: the directions of the full averages, and the memories.
     fn first<P: Problem>(
@@ -254,7 +251,8 @@ impl Saba {
         if let Some(h_r) = &h_r {
             d_v.clone_from(&h_r.average);
         }
-        let directions = (f_x.average.plus(-1.0, &j_v.average), g_y.average.clone(), d_v);
+        let directions =
+            Directions { x: f_x.average.plus(-1.0, &j_v.average), y: g_y.average.clone(), v: d_v };
         state.memories = Some(Memories { f_x, f_y, g_y, h_v, j_v, h_r });
         Ok(directions)
     }
@@ -285,7 +283,7 @@ impl Saba {
         }
         let mut d_x = f_x.estimate(&of_f, by_x);
         d_x.axpy(-1.0, &j_v.estimate(&of_g, oracles.lower.jvp_xy(x, y, v, s)?));
-        Ok((d_x, d_y, d_v))
+        Ok(Directions { x: d_x, y: d_y, v: d_v })
     }
 }
 
@@ -324,12 +322,9 @@ where
     }
 
     fn step(&self, oracles: &Oracles<P>, state: &mut Self::State) -> OracleResult<StepInfo> {
-        let (d_x, d_y, d_v) = self.directions(oracles, state)?;
+        let moved = self.directions(oracles, state)?;
         let SabaState { x, y, v, .. } = state;
-        let by_y = step_y(oracles, y, &d_y, self.step_y);
-        v.axpy(-self.step_v, &d_v);
-        let by_x = step_x(oracles, x, &d_x, self.step_x);
-        Ok(report(&[by_x, by_y, d_v.norm()], self.tol, &[("lower_gradient", by_y), ("v_norm", v.norm())]))
+        Ok(moved.advance(oracles, (x, y, v), (self.step_x, self.step_y, self.step_v), self.tol))
     }
 }
 

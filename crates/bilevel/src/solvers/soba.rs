@@ -4,14 +4,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     HyperObjective, Solver, State, StepInfo,
-    implicit::{Direction, implicit_gradient},
-    penalty::{Batches, batch, positive, report, step_x, step_y, tolerance},
+    implicit::{Direction, Directions},
+    penalty::{Batches, batch, positive, tolerance},
     registry::{Card, Registered},
 };
 use crate::{
     error::{ConfigError, OracleResult},
     oracles::{Oracle, Oracles},
-    problem::{Objective, Problem, SecondOrder},
+    problem::{Problem, SecondOrder},
     vector::Vector,
 };
 
@@ -159,26 +159,17 @@ where
         let SobaState { x, y, v, average, step, batches } = state;
         let (upper, lower) = (batches.upper(), batches.lower());
         let s = lower.sample();
-        let d_y = oracles.lower.grad_y(x, y, s)?;
-        let mut d_v = oracles.lower.hvp_yy(x, y, v, s)?;
-        let (f_x, f_y) = oracles.upper.grad(x, y, upper.sample())?;
-        d_v.axpy(-1.0, &f_y);
-        if self.direction == Direction::LeastSquares {
-            d_v = oracles.lower.hvp_yy(x, y, &d_v, s)?;
-        }
-        let mut d_x = implicit_gradient(oracles, (x, y), f_x, v, s)?;
+        let mut moved = Directions::at(oracles, (x, y, v), self.direction, (upper.sample(), s, s))?;
         if let Some(average) = average {
-            d_x.scale(self.averaging);
-            d_x.axpy(1.0 - self.averaging, average);
+            moved.x.scale(self.averaging);
+            moved.x.axpy(1.0 - self.averaging, average);
         }
-
         let shrink = ((*step + 1) as f64).powf(-self.decay);
-        let by_y = step_y(oracles, y, &d_y, self.step_y * shrink);
-        v.axpy(-self.step_v * shrink, &d_v);
-        let by_x = step_x(oracles, x, &d_x, self.step_x * shrink);
-        *average = (self.averaging < 1.0).then_some(d_x);
+        let steps = (self.step_x * shrink, self.step_y * shrink, self.step_v * shrink);
+        let info = moved.advance(oracles, (x, y, v), steps, self.tol);
+        *average = (self.averaging < 1.0).then_some(moved.x);
         *step += 1;
-        Ok(report(&[by_x, by_y, d_v.norm()], self.tol, &[("lower_gradient", by_y), ("v_norm", v.norm())]))
+        Ok(info)
     }
 }
 

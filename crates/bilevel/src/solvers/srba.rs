@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     HyperObjective, Solver, State, StepInfo,
-    implicit::{Direction, implicit_gradient},
-    penalty::{Batches, at_least_one, batch, positive, report, step_x, step_y, tolerance},
+    implicit::{Direction, Directions},
+    penalty::{Batches, at_least_one, batch, positive, tolerance},
     registry::{Card, Registered},
 };
 use crate::{
@@ -100,23 +100,6 @@ impl Default for Srba {
     }
 }
 
-/// D at one point.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(bound = "X: Vector, Y: Vector")]
-struct Directions<X, Y> {
-    x: X,
-    y: Y,
-    v: Y,
-}
-
-impl<X: Vector, Y: Vector> Directions<X, Y> {
-    fn axpy(&mut self, a: f64, other: &Self) {
-        self.x.axpy(a, &other.x);
-        self.y.axpy(a, &other.y);
-        self.v.axpy(a, &other.v);
-    }
-}
-
 /// State of [`Srba`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(bound = "X: Vector, Y: Vector")]
@@ -152,26 +135,6 @@ impl Srba {
             )),
         }
     }
-
-    /// Line 1 on these terms of f, of g, and of g for the second H.
-    fn at<P: Problem>(
-        &self,
-        oracles: &Oracles<P>,
-        (x, y, v): (&P::X, &P::Y, &P::Y),
-        (upper, lower, second): (Sample, Sample, Sample),
-    ) -> OracleResult<Directions<P::X, P::Y>>
-    where
-        P::Lower: SecondOrder<P::X, P::Y>,
-    {
-        let d_y = oracles.lower.grad_y(x, y, lower)?;
-        let mut d_v = oracles.lower.hvp_yy(x, y, v, lower)?;
-        let (f_x, f_y) = oracles.upper.grad(x, y, upper)?;
-        d_v.axpy(-1.0, &f_y);
-        if self.direction == Direction::LeastSquares {
-            d_v = oracles.lower.hvp_yy(x, y, &d_v, second)?;
-        }
-        Ok(Directions { x: implicit_gradient(oracles, (x, y), f_x, v, lower)?, y: d_y, v: d_v })
-    }
 }
 
 impl<P: Problem> Solver<P> for Srba
@@ -204,26 +167,26 @@ where
 
     fn step(&self, oracles: &Oracles<P>, state: &mut Self::State) -> OracleResult<StepInfo> {
         let SrbaState { x, y, v, estimate, step, period, batches } = state;
+        let at = |point: (&P::X, &P::Y, &P::Y), samples: (Sample, Sample, Sample)| {
+            Directions::at(oracles, point, self.direction, samples)
+        };
         let moved = match estimate.take().filter(|_| !step.is_multiple_of(*period)) {
-            None => self.at(oracles, (x, y, v), (Sample::Full, Sample::Full, Sample::Full))?,
+            None => at((x, y, v), (Sample::Full, Sample::Full, Sample::Full))?,
             Some((mut moved, last_x, last_y, last_v)) => {
                 let (upper, lower) = (batches.upper(), batches.lower());
                 let second = (self.direction == Direction::LeastSquares).then(|| batches.lower());
                 let s = lower.sample();
                 let samples = (upper.sample(), s, second.as_ref().map_or(s, |second| second.sample()));
-                moved.axpy(1.0, &self.at(oracles, (x, y, v), samples)?);
-                moved.axpy(-1.0, &self.at(oracles, (&last_x, &last_y, &last_v), samples)?);
+                moved.axpy(1.0, &at((x, y, v), samples)?);
+                moved.axpy(-1.0, &at((&last_x, &last_y, &last_v), samples)?);
                 moved
             }
         };
         let last = (x.clone(), y.clone(), v.clone());
-        let by_y = step_y(oracles, y, &moved.y, self.step_y);
-        v.axpy(-self.step_v, &moved.v);
-        let by_x = step_x(oracles, x, &moved.x, self.step_x);
-        let residuals = [by_x, by_y, moved.v.norm()];
+        let info = moved.advance(oracles, (x, y, v), (self.step_x, self.step_y, self.step_v), self.tol);
         *estimate = Some((moved, last.0, last.1, last.2));
         *step += 1;
-        Ok(report(&residuals, self.tol, &[("lower_gradient", by_y), ("v_norm", v.norm())]))
+        Ok(info)
     }
 }
 

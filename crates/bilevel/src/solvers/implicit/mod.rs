@@ -5,6 +5,7 @@ mod clipped;
 mod derivatives;
 mod difference;
 mod mirror;
+mod single_step;
 
 pub use clipped::{Clip, ClippedInverse};
 pub use derivatives::Derivatives;
@@ -13,6 +14,7 @@ pub use mirror::MirrorMap;
 pub(super) use clipped::SpectrumCache;
 pub(super) use derivatives::hessian_columns;
 pub(super) use difference::Difference;
+pub(super) use single_step::Directions;
 
 use serde::{Deserialize, Serialize};
 
