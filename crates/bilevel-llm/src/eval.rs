@@ -4,7 +4,7 @@ use bilevel::rng::Stream;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    model::{Decoder, Workspace},
+    model::{Decoder, Weights, Workspace},
     recipe::Method,
     result::{Comparison, Verdict},
     source::Dataset,
@@ -38,7 +38,14 @@ impl Scores {
 const AT_ONCE: usize = 16;
 
 /// Scores the first `limit` examples of a data set.
-pub fn score(decoder: &Decoder, y: &[f32], set: &Dataset, limit: usize, work: &mut Workspace<f32>) -> Scores {
+pub fn score<'y>(
+    decoder: &Decoder,
+    y: impl Into<Weights<'y, f32>>,
+    set: &Dataset,
+    limit: usize,
+    work: &mut Workspace<f32>,
+) -> Scores {
+    let y = y.into();
     let mut scores = Scores::default();
     let n = set.len().min(limit);
     for start in (0..n).step_by(AT_ONCE) {

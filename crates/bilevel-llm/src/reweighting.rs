@@ -321,7 +321,7 @@ pub fn estimate(
     for (half, out_half) in batches.halves.iter().zip(&mut out.halves) {
         let mut b = vec![0.0; network.y.len()];
         let scale = 1.0 / half.validation.rows.len() as f64;
-        decoder.loss_gradient(&network.y, &half.validation, scale, &mut b, &mut buffers.work);
+        decoder.loss_gradient(network.weights(), &half.validation, scale, &mut b, &mut buffers.work);
         let v = if method == Method::HgMs {
             // in the metric: (D^-½ H D^-½ + γ) w = D^-½ b, v = D^-½ w
             let root: Vec<f32> = metric
@@ -335,7 +335,7 @@ pub fn estimate(
                 let mut product = vec![0.0; v.len()];
                 for (batch, &p) in half.curvature.iter().zip(p) {
                     let scale = p / batch.rows.len() as f64;
-                    decoder.gauss_newton(&network.y, &v, h, batch, scale, &mut product, work);
+                    decoder.gauss_newton(network.weights(), &v, h, batch, scale, &mut product, work);
                 }
                 for ((a, r), w) in product.iter_mut().zip(&root).zip(&w.0) {
                     *a = *a * r + gamma as f32 * w;
@@ -364,7 +364,8 @@ pub fn estimate(
         let (forth, back) = (moved(1.0), moved(-1.0));
         for batch in &half.source {
             let mut mean = |y: &[f32]| {
-                decoder.row_losses(y, batch, &mut buffers.work).iter().sum::<f64>() / batch.rows.len() as f64
+                decoder.row_losses(network.weights_at(y), batch, &mut buffers.work).iter().sum::<f64>()
+                    / batch.rows.len() as f64
             };
             out_half.push(-(mean(&forth) - mean(&back)) / (2.0 * h));
         }

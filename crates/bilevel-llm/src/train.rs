@@ -1,7 +1,11 @@
 //! Training: the weighted loss of all sources, AdamW or SGD, warm-up and cosine.
 
+use std::{ops::Range, sync::Arc};
+
+use bilevel::rng::Stream;
+
 use crate::{
-    model::{Batch, Decoder, Workspace},
+    model::{Batch, Decoder, Selection, Weights, Workspace},
     recipe::{LedgerSpec, Optimizer, Recipe, TrainSpec},
     source::{Dataset, Order},
 };
@@ -18,6 +22,8 @@ pub struct Setting {
     pub recipe: Recipe,
     /// The model's shape.
     pub decoder: Decoder,
+    /// What networks are made of.
+    pub trained: Trained,
     /// The sources, ascending by name.
     pub sources: Vec<Dataset>,
     /// The target's examples for the weights.
@@ -27,16 +33,57 @@ pub struct Setting {
 }
 
 impl Setting {
+    /// A network at the start; its random part is a function of seed and purpose.
+    pub fn fresh(&self, seed: u64, purpose: u64) -> Network {
+        Network::new(self.trained.clone(), self.decoder.initial(&mut Stream::new(seed, purpose)))
+    }
+
     /// The ledger's weights.
     pub fn ledger(&self) -> LedgerSpec {
         self.recipe.ledger
     }
 }
 
+/// What the list of a network's parameters is.
+#[derive(Clone, Debug, Default)]
+pub enum Trained {
+    /// Every parameter of the decoder.
+    #[default]
+    All,
+    /// A part; the rest stands still and is shared.
+    Part {
+        /// The full list; what stands at trained places is not read.
+        frozen: Arc<Vec<f32>>,
+        /// The places of the part.
+        selection: Arc<Selection>,
+    },
+}
+
+impl Trained {
+    /// The decoder's weights with this list of trained parameters.
+    pub fn weights<'a>(&'a self, y: &'a [f32]) -> Weights<'a, f32> {
+        match self {
+            Self::All => y.into(),
+            Self::Part { frozen, selection } => Weights::with_trained(frozen, selection, y),
+        }
+    }
+
+    /// Places in the trained list to which weight decay applies: matrices.
+    fn decayed(&self, decoder: &Decoder) -> Vec<Range<usize>> {
+        let matrices = decoder.matrices();
+        match self {
+            Self::All => matrices,
+            Self::Part { selection, .. } => matrices.iter().filter_map(|m| selection.place(m)).collect(),
+        }
+    }
+}
+
 /// A model in training.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Network {
-    /// Parameters.
+    /// What the lists below are of.
+    pub trained: Trained,
+    /// Trained parameters.
     pub y: Vec<f32>,
     /// First moment (AdamW) or velocity (SGD).
     pub first: Vec<f32>,
@@ -48,9 +95,19 @@ pub struct Network {
 
 impl Network {
     /// A network that has not moved.
-    pub fn new(y: Vec<f32>) -> Self {
+    pub fn new(trained: Trained, y: Vec<f32>) -> Self {
         let zeros = vec![0.0; y.len()];
-        Self { y, first: zeros.clone(), second: zeros, updates: 0 }
+        Self { trained, y, first: zeros.clone(), second: zeros, updates: 0 }
+    }
+
+    /// The decoder's weights.
+    pub fn weights(&self) -> Weights<'_, f32> {
+        self.trained.weights(&self.y)
+    }
+
+    /// The decoder's weights with another list of trained parameters.
+    pub fn weights_at<'a>(&'a self, y: &'a [f32]) -> Weights<'a, f32> {
+        self.trained.weights(y)
     }
 
     /// The optimiser's diagonal D, by which y ← y − η D⁻¹∇g: √(second moment) for AdamW; for SGD with momentum β the
@@ -84,7 +141,7 @@ impl Network {
         self.updates += 1;
         if spec.weight_decay > 0.0 {
             let keep = (1.0 - step_size * spec.weight_decay) as f32;
-            for range in decoder.matrices() {
+            for range in self.trained.decayed(decoder) {
                 for y in &mut self.y[range] {
                     *y *= keep;
                 }
@@ -205,17 +262,18 @@ impl Buffers {
 /// the parts: with n tokens in all, each part adds 1/n of its sum.
 pub fn weighted_gradient(
     setting: &Setting,
-    y: &[f32],
+    network: &Network,
     batch: &StepBatch,
     p: &[f64],
     buffers: &mut Buffers,
 ) -> StepLosses {
     let mut out = StepLosses::default();
+    let (y, len) = (network.weights(), network.y.len());
     buffers.total.clear();
-    buffers.total.resize(y.len(), 0.0);
+    buffers.total.resize(len, 0.0);
     for (parts, &p) in batch.parts.iter().zip(p) {
         buffers.source.clear();
-        buffers.source.resize(y.len(), 0.0);
+        buffers.source.resize(len, 0.0);
         let n: usize = parts.iter().map(|b| b.rows.len()).sum();
         let scale = 1.0 / n as f64;
         let mut sum = 0.0;

@@ -232,11 +232,11 @@ impl Decoder {
     }
 
     /// Adds `scale` times the Gauss–Newton product Σ_rows Jᵀ(diag π − ππᵀ)J v to `out`; J v is a central difference
-    /// of the logits with the displacement `h v`. `y`, `v` and `out` are full lists.
+    /// of the logits with the displacement `h v`. J is the derivative in the trained part; `v` and `out` are lists of it.
     #[expect(clippy::too_many_arguments, reason = "a product with all its settings")]
-    pub fn gauss_newton<T: Real>(
+    pub fn gauss_newton<'y, T: Real>(
         &self,
-        y: &[T],
+        y: impl Into<Weights<'y, T>>,
         v: &[T],
         h: f64,
         batch: &Batch,
@@ -244,19 +244,20 @@ impl Decoder {
         out: &mut [T],
         w: &mut Workspace<T>,
     ) {
+        let y = y.into();
         let moved = |sign: f64| -> Vec<T> {
             let step = T::of(sign * h);
-            y.iter().zip(v).map(|(&y, &v)| y + step * v).collect()
+            y.trained().iter().zip(v).map(|(&y, &v)| y + step * v).collect()
         };
         let layers = self.architecture.sizes.layers;
-        self.forward((&moved(1.0)).into(), batch, layers, w);
+        self.forward(y.moved_to(&moved(1.0)), batch, layers, w);
         let mut tangent = w.logits.clone();
-        self.forward((&moved(-1.0)).into(), batch, layers, w);
+        self.forward(y.moved_to(&moved(-1.0)), batch, layers, w);
         let inverse = T::of(0.5 / h);
         for (t, &l) in tangent.iter_mut().zip(&w.logits) {
             *t = (*t - l) * inverse;
         }
-        self.forward(y.into(), batch, 0, w);
+        self.forward(y, batch, self.lowest_trained(y), w);
         let scale = T::of(scale);
         let vocabulary = self.architecture.vocabulary;
         for (row, t) in w.logits.chunks_exact_mut(vocabulary).zip(tangent.chunks_exact(vocabulary)) {
@@ -266,7 +267,7 @@ impl Decoder {
                 *p *= (t - mean) * scale;
             }
         }
-        self.backward(y.into(), batch, out, w);
+        self.backward(y, batch, out, w);
     }
 }
 

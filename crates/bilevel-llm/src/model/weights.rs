@@ -105,6 +105,27 @@ impl<'a, T> Weights<'a, T> {
         Self { all, trained: Some((selection, trained)) }
     }
 
+    /// The list of the trained part.
+    pub fn trained(&self) -> &'a [T] {
+        self.trained.map_or(self.all, |(_, trained)| trained)
+    }
+
+    /// The same with another list of the trained part.
+    ///
+    /// # Panics
+    /// When it is not as long as the one it replaces.
+    #[must_use]
+    pub fn moved_to<'b>(&self, trained: &'b [T]) -> Weights<'b, T>
+    where
+        'a: 'b,
+    {
+        assert_eq!(trained.len(), self.trained().len(), "a list of another decoder or selection");
+        self.trained.map_or_else(
+            || trained.into(),
+            |(selection, _)| Weights::with_trained(self.all, selection, trained),
+        )
+    }
+
     /// A tensor.
     pub(super) fn get(&self, tensor: &Range<usize>) -> &'a [T] {
         match self.trained {

@@ -105,7 +105,7 @@ impl Chain<'_, '_> {
     }
 
     fn fresh(&self, purpose: u64) -> Network {
-        Network::new(self.setting.decoder.initial(&mut Stream::new(self.seed, purpose)))
+        self.setting.fresh(self.seed, purpose)
     }
 
     fn start(&self) -> (ChainState, Network) {
@@ -191,7 +191,7 @@ impl Chain<'_, '_> {
     /// Runs to the end, or to an interruption, from the chain's checkpoint if there is one.
     pub fn run(&self) -> Result<ChainResult, ReweightError> {
         let name = self.name();
-        let (mut state, mut network) = match self.store.load(&name)? {
+        let (mut state, mut network) = match self.store.load(&name, self.setting)? {
             Some(saved) => saved,
             None => self.start(),
         };
@@ -219,8 +219,8 @@ impl Chain<'_, '_> {
         let setting = self.setting;
         let all = usize::MAX;
         let validation =
-            score(&setting.decoder, &network.y, &setting.validation, all, &mut buffers.work).mean();
-        let test = score(&setting.decoder, &network.y, &setting.test, all, &mut buffers.work);
+            score(&setting.decoder, network.weights(), &setting.validation, all, &mut buffers.work).mean();
+        let test = score(&setting.decoder, network.weights(), &setting.test, all, &mut buffers.work);
         let tokens = state.ledger.tokens(Entry::Training) as f64;
         let timing = Timing {
             method: self.method,
@@ -390,7 +390,8 @@ impl Chain<'_, '_> {
         let due = (state.ledger.progress() * setting.recipe.run.evaluations as f64) as u64;
         let mut validation_loss = None;
         if due >= state.evaluations {
-            let scores = score(&setting.decoder, &network.y, &setting.validation, TRACED, &mut buffers.work);
+            let scores =
+                score(&setting.decoder, network.weights(), &setting.validation, TRACED, &mut buffers.work);
             state.ledger.charge(Entry::Observation, scores.tokens);
             state.evaluations = due + 1;
             validation_loss = Some(scores.mean());
@@ -422,7 +423,7 @@ impl Chain<'_, '_> {
         buffers: &mut Buffers,
     ) -> Result<StepLosses, ReweightError> {
         let setting = self.setting;
-        let losses = weighted_gradient(setting, &network.y, batch, p, buffers);
+        let losses = weighted_gradient(setting, network, batch, p, buffers);
         let finite = losses.losses.iter().zip(&losses.gradient_norms).position(|(l, g)| !(l + g).is_finite());
         if let Some(i) = finite {
             return Err(ReweightError::NonFinite {
@@ -472,7 +473,7 @@ impl Chain<'_, '_> {
                 sum += last.weighted(&p);
             }
             let scores =
-                score(&setting.decoder, &candidate.y, &setting.validation, TRACED, &mut buffers.work);
+                score(&setting.decoder, candidate.weights(), &setting.validation, TRACED, &mut buffers.work);
             let continuation = Continuation {
                 train_loss: sum / steps as f64,
                 validation_loss: scores.mean(),

@@ -12,7 +12,10 @@ use safetensors::{Dtype, SafeTensors, View};
 use sha2::{Digest, Sha256};
 
 use super::chain::{ChainResult, ChainState};
-use crate::{error::ReweightError, train::Network};
+use crate::{
+    error::ReweightError,
+    train::{Network, Setting},
+};
 
 /// Where chains keep their checkpoints.
 #[derive(Clone, Debug)]
@@ -143,13 +146,17 @@ impl Store {
     }
 
     /// The chain in progress, if it was saved.
-    pub fn load(&self, name: &str) -> Result<Option<(ChainState, Network)>, ReweightError> {
+    pub fn load(
+        &self,
+        name: &str,
+        setting: &Setting,
+    ) -> Result<Option<(ChainState, Network)>, ReweightError> {
         let path = self.path(name, "checkpoint.safetensors");
         let Some((text, lists)) = self.read(&path, &["first", "second", "y"])? else { return Ok(None) };
         let (state, updates): (ChainState, u64) = serde_json::from_str(&text)
             .map_err(|e| CheckpointError::Damaged { path, detail: e.to_string() })?;
         let [first, second, y] = <[Vec<f32>; 3]>::try_from(lists).expect("three names, three lists");
-        Ok(Some((state, Network { y, first, second, updates })))
+        Ok(Some((state, Network { trained: setting.trained.clone(), y, first, second, updates })))
     }
 
     /// Saves a finished chain, with its model, and deletes its checkpoint.

@@ -27,7 +27,7 @@ use crate::{
     result::{MethodResult, ModelInfo, RunResult, SourceInfo, Timings, WeightBar},
     source::{Dataset, Order, Reader, Record, fingerprint},
     tokenizer::Tokenizer,
-    train::{Buffers, Setting, StepBatch, weighted_gradient},
+    train::{Buffers, Setting, StepBatch, Trained, weighted_gradient},
 };
 use chain::{Chain, ChainResult};
 use checkpoint::Store;
@@ -140,7 +140,8 @@ pub fn prepare(recipe: &Recipe) -> Result<Prepared, ReweightError> {
         ));
     }
     let decoder = Decoder::new(sizes, tokenizer.vocabulary());
-    let setting = Setting { recipe: recipe.clone(), decoder, sources: sets, validation, test };
+    let setting =
+        Setting { recipe: recipe.clone(), decoder, trained: Trained::All, sources: sets, validation, test };
     Ok(Prepared { setting, tokenizer, sources, warnings })
 }
 
@@ -170,14 +171,14 @@ impl Prepared {
         let setting = &self.setting;
         let recipe = &setting.recipe;
         let mut orders: Vec<Order> = setting.sources.iter().map(|s| Order::new(0, s, 0)).collect();
-        let y = setting.decoder.initial(&mut bilevel::rng::Stream::new(0, 0));
+        let network = setting.fresh(0, 0);
         let p = vec![1.0 / setting.sources.len() as f64; setting.sources.len()];
         let mut buffers = Buffers::new(&setting.decoder);
         let (mut tokens, mut seconds) = (0, 0.0);
         for step in 0..3 {
             let batch = StepBatch::draw(setting, &mut orders, step);
             let began = Instant::now();
-            weighted_gradient(setting, &y, &batch, &p, &mut buffers);
+            weighted_gradient(setting, &network, &batch, &p, &mut buffers);
             if step > 0 {
                 // the first step fills caches
                 tokens += batch.tokens;

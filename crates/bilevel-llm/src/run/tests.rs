@@ -238,10 +238,10 @@ fn accumulation_equals_the_big_batch() {
         recipe.train.accumulation = accumulation;
         let setting = prepare(&recipe).unwrap().setting;
         let mut orders: Vec<Order> = setting.sources.iter().map(|s| Order::new(1, s, 0)).collect();
-        let y = setting.decoder.initial(&mut bilevel::rng::Stream::new(1, 0));
+        let network = setting.fresh(1, 0);
         let mut buffers = Buffers::new(&setting.decoder);
         let batch = StepBatch::draw(&setting, &mut orders, 3);
-        weighted_gradient(&setting, &y, &batch, &[0.3, 0.7], &mut buffers);
+        weighted_gradient(&setting, &network, &batch, &[0.3, 0.7], &mut buffers);
         buffers.total
     };
     let (whole, parts) = (gradient(1), gradient(4));
