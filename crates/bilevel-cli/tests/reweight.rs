@@ -269,6 +269,75 @@ fn an_overlap_of_validation_and_source_is_warned_of_with_its_count() {
 }
 
 #[test]
+fn duplicates_and_overlaps_are_left_out_and_stand_in_result_and_report() {
+    let job = Job::new();
+    let read = |name: &str| fs::read_to_string(job.path(name)).unwrap();
+    let lines = |name: &str, count: usize| -> String {
+        read(name).lines().take(count).map(|line| format!("{line}\n")).collect()
+    };
+    // three examples twice, four of the other source, two of the test set
+    job.write(
+        "sums.jsonl",
+        read("sums.jsonl") + &lines("sums.jsonl", 3) + &lines("noise.jsonl", 4) + &lines("test.jsonl", 2),
+    );
+    job.recipe("", "[data]\ndeduplicate = \"exact\"\noverlap = \"remove\"");
+    let out = job.path("out");
+    let output = bilevel(&["reweight", &job.path("recipe.toml"), "--out", &out]);
+    assert!(output.status.success(), "{}", error_of(&output));
+    contains_all(
+        &error_of(&output),
+        &["2 of 49 examples also stand in the test set; they were left out", "7 of 49 examples repeat"],
+    );
+    let result: serde_json::Value = serde_json::from_str(&read("out/weights.json")).unwrap();
+    // ascending by name: `noise` keeps the shared ones
+    let sums = &result["sources"][1];
+    for (field, count) in [
+        ("examples", 40),
+        ("removed", 9),
+        ("duplicates", 3),
+        ("duplicates_of_others", 4),
+        ("overlap_with_test", 2),
+        ("overlap_with_validation", 0),
+    ] {
+        assert_eq!(sums[field], count, "{field}");
+    }
+    contains_all(&read("out/report.html"), &["left out", "also in other sources"]);
+
+    job.recipe("", "[data]\noverlap = \"refuse\"");
+    contains_all(
+        &{
+            let output = bilevel(&["check", &job.path("recipe.toml")]);
+            assert_eq!(output.status.code(), Some(1));
+            error_of(&output)
+        },
+        &["2 of 49 examples of source sums", "test set", "\"remove\""],
+    );
+    job.recipe("", "[data]\ndeduplicat = \"exact\"");
+    fs::remove_dir_all(&out).unwrap();
+    contains_all(&job.failure(2), &["did you mean `deduplicate`"]);
+    job.recipe("", "[data]\nsimilarity = 1.5");
+    contains_all(&job.failure(2), &["data.similarity = 1.5", "at most 1"]);
+}
+
+#[test]
+fn tokens_in_scratch_files_give_the_same_bytes() {
+    let job = Job::new();
+    let run = |out: &str| {
+        let output = bilevel(&["reweight", &job.path("recipe.toml"), "--out", &job.path(out)]);
+        assert!(output.status.success(), "{}", error_of(&output));
+    };
+    run("memory");
+    let scratch = job.path("scratch");
+    job.recipe("", &format!("[data]\nscratch = {scratch:?}"));
+    run("files");
+    for file in ["weights.json", "trace.jsonl"] {
+        let read = |out: &str| fs::read(Path::new(&job.path(out)).join(file)).unwrap();
+        assert!(read("memory") == read("files"), "{file}");
+    }
+    assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0, "scratch files are left behind");
+}
+
+#[test]
 fn a_truncated_checkpoint_is_told() {
     let job = Job::new();
     let out = job.path("out");
@@ -318,12 +387,13 @@ fn changed_data_make_checkpoints_foreign() {
 fn a_source_of_one_example_is_warned_of() {
     let job = Job::new();
     job.write("noise.jsonl", "{\"prompt\": \"a\", \"response\": \"b\"}\n");
+    let parts = ["source noise", "one example", "every batch repeats it", "Give it more, or delete it"];
     let output = bilevel(&["check", &job.path("recipe.toml")]);
     assert!(output.status.success(), "{}", error_of(&output));
-    contains_all(
-        &String::from_utf8(output.stdout).unwrap(),
-        &["source noise", "one example", "every batch repeats it", "Give it more, or delete it"],
-    );
+    contains_all(&String::from_utf8(output.stdout).unwrap(), &parts);
+    let output = bilevel(&["reweight", &job.path("recipe.toml"), "--out", &job.path("out")]);
+    assert!(output.status.success(), "{}", error_of(&output));
+    contains_all(&error_of(&output), &parts);
 }
 
 #[test]
@@ -334,12 +404,15 @@ fn a_line_of_ten_megabytes_is_read_and_warned_of() {
         "b".repeat(10 << 20)
     );
     job.write("noise.jsonl", long);
+    let parts = ["source noise", "noise.jsonl, line 2", "10485791 bytes", "split it", "were cut"];
     let output = bilevel(&["check", &job.path("recipe.toml")]);
     assert!(output.status.success(), "{}", error_of(&output));
-    contains_all(
-        &String::from_utf8(output.stdout).unwrap(),
-        &["source noise", "noise.jsonl, line 2", "10485791 bytes", "split it", "were cut"],
-    );
+    contains_all(&String::from_utf8(output.stdout).unwrap(), &parts);
+    // near duplicates look at the whole line
+    job.recipe("", "[data]\ndeduplicate = \"near\"");
+    let output = bilevel(&["reweight", &job.path("recipe.toml"), "--out", &job.path("out")]);
+    assert!(output.status.success(), "{}", error_of(&output));
+    contains_all(&error_of(&output), &parts);
 }
 
 /// A folder of the kernel's is read-only for everyone, the superuser included.

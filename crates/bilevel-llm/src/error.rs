@@ -124,6 +124,20 @@ pub enum DataError {
         /// The limit.
         limit: usize,
     },
+    /// A set holds examples of the validation or test set, and the recipe does not allow it.
+    #[error(
+        "{count} of {of} examples of {subject} also stand in the {other} set; take them out of the files, or set data.overlap to \"remove\" (or to \"warn\")"
+    )]
+    Overlap {
+        /// `source NAME`, or the validation set.
+        subject: String,
+        /// Examples that overlap.
+        count: u64,
+        /// All of its examples.
+        of: u64,
+        /// `validation` or `test`.
+        other: String,
+    },
     /// Nothing to train on.
     #[error("source {name} is empty: {detail}; give it data or delete it from the recipe")]
     Empty {

@@ -1,5 +1,6 @@
 //! The recipe of a reweighting run: everything that decides its numbers, as one TOML file.
 
+mod cleaning;
 mod data;
 mod method;
 mod model;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ReweightError;
 
+pub use cleaning::{CleaningSpec, Deduplicate, OnOverlap};
 pub use data::{DataSpec, Paths, SourceSpec};
 pub use method::Method;
 pub use model::{ModelPreset, ModelSizes, ModelSpec, TokenizerSpec};
@@ -39,6 +41,9 @@ pub struct Recipe {
     pub validation: DataSpec,
     /// Examples of the target that the final models are judged on; never seen by any method.
     pub test: DataSpec,
+    /// Duplicates, overlaps, and where tokens are kept.
+    #[serde(default)]
+    pub data: CleaningSpec,
     /// How the models are trained.
     #[serde(default)]
     pub train: TrainSpec,
@@ -159,6 +164,9 @@ impl Recipe {
                 *path = folder.join(&path);
             }
         }
+        if let Some(scratch) = &mut self.data.scratch {
+            *scratch = folder.join(&scratch);
+        }
         if let TokenizerSpec::File { path } = &mut self.tokenizer {
             *path = folder.join(&path);
         }
@@ -208,6 +216,7 @@ impl Recipe {
         }
         self.validation.validate("validation")?;
         self.test.validate("test")?;
+        self.data.validate()?;
         self.train.validate()?;
         self.reweight.validate(&names.iter().map(|n| n.as_str()).collect::<Vec<_>>())?;
         let ledger = &self.ledger;

@@ -21,6 +21,9 @@ pub struct RunResult {
     pub validation: DataInfo,
     /// The test set.
     pub test: DataInfo,
+    /// Validation examples that overlap with the test set.
+    #[serde(default)]
+    pub validation_overlap_with_test: u64,
     /// The model that was trained.
     pub model: ModelInfo,
     /// Seeds of the run.
@@ -38,10 +41,13 @@ pub struct RunResult {
 }
 
 /// A data set as it was read.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DataInfo {
-    /// Records read.
+    /// Records in use.
     pub examples: u64,
+    /// Records that were left out as duplicates or overlaps.
+    #[serde(default)]
+    pub removed: u64,
     /// Tokens of all examples (after truncation).
     pub tokens: u64,
     /// Tokens under the loss.
@@ -53,16 +59,23 @@ pub struct DataInfo {
 }
 
 /// A source as it was read.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SourceInfo {
     /// Its name.
     pub name: String,
     /// Its size and hash.
     #[serde(flatten)]
     pub data: DataInfo,
-    /// Examples that also stand in the validation set (after normalising case and white space).
+    /// Records that repeat an earlier one of the same source, by the rule of `data.deduplicate` (exact ones are counted even
+    /// when they stay).
+    #[serde(default)]
+    pub duplicates: u64,
+    /// Records that repeat one of a source that comes earlier by name.
+    #[serde(default)]
+    pub duplicates_of_others: u64,
+    /// Records that overlap with the validation set; see `source::Overlap`.
     pub overlap_with_validation: u64,
-    /// Examples that also stand in the test set.
+    /// Records that overlap with the test set.
     pub overlap_with_test: u64,
 }
 

@@ -1,15 +1,22 @@
 //! Data files to examples: JSONL, JSON lists and plain text, streamed, counted and hashed.
 
 mod dataset;
+mod duplicates;
 mod fields;
+mod gather;
 mod order;
 mod overlap;
 mod reader;
+mod tokens;
+mod words;
 
 pub use dataset::Dataset;
+pub use duplicates::Seen;
+pub use gather::{Gathered, gather};
 pub use order::Order;
-pub use overlap::fingerprint;
+pub use overlap::{Overlap, fingerprint};
 pub use reader::{RECORD_LIMIT, Reader, Summary};
+pub use tokens::Tokens;
 
 /// A piece of text, and whether the loss is on it.
 #[derive(Clone, Debug, PartialEq)]

@@ -120,6 +120,9 @@ fn check_reweight(recipe: &bilevel_llm::Recipe, output: Output) -> Result<Exit> 
             "source {:<16} {:>8} examples, {:>10} tokens, {:>10} under the loss\n",
             source.name, source.data.examples, source.data.tokens, source.data.loss_tokens
         );
+        if source.data.removed > 0 {
+            text += &format!("       {:<16} {:>8} more were left out\n", "", source.data.removed);
+        }
     }
     for warning in &prepared.warnings {
         text += &format!("warning: {warning}\n");

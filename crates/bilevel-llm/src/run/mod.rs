@@ -4,7 +4,7 @@ mod chain;
 mod checkpoint;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::BTreeMap,
     fs,
     path::Path,
     sync::{
@@ -23,9 +23,9 @@ use crate::{
     model::Decoder,
     pretrained,
     progress::{Progress, ProgressEvent},
-    recipe::{DataSpec, Method, Recipe, SourceSpec},
+    recipe::{Method, Recipe, SourceSpec},
     result::{MethodResult, ModelInfo, RunResult, SourceInfo, Timings, WeightBar},
-    source::{Dataset, Order, Reader, Record, fingerprint},
+    source::{Dataset, Order, Reader, gather},
     tokenizer::Tokenizer,
     train::{Buffers, Setting, StepBatch, Trained, weighted_gradient},
 };
@@ -42,6 +42,8 @@ pub struct Prepared {
     pub tokenizer: Tokenizer,
     /// The sources.
     pub sources: Vec<SourceInfo>,
+    /// Validation examples that overlap with the test set.
+    pub validation_overlap_with_test: u64,
     /// What the user should know.
     pub warnings: Vec<String>,
 }
@@ -70,69 +72,8 @@ pub fn prepare(recipe: &Recipe) -> Result<Prepared, ReweightError> {
     }
     let tokenizer = tokenizer(recipe, &specs)?;
     let sizes = recipe.model.sizes();
-    let tokenise = |name: &str, data: &DataSpec, seen: &mut dyn FnMut([u8; 32])| {
-        let seen = |record: &Record| seen(fingerprint(record));
-        Dataset::read(name, Reader::new(data), &tokenizer, sizes.context, seen)
-    };
-    let (mut in_validation, mut in_test) = (HashSet::new(), HashSet::new());
-    let validation = tokenise("validation", &recipe.validation, &mut |print| {
-        in_validation.insert(print);
-    })?;
-    let mut shared = 0;
-    let test = tokenise("test", &recipe.test, &mut |print| {
-        shared += u64::from(in_validation.contains(&print));
-        in_test.insert(print);
-    })?;
-    let mut warnings = Vec::new();
-    let mut sources = Vec::new();
-    let mut sets = Vec::new();
-    for spec in specs {
-        let (mut overlap_with_validation, mut overlap_with_test) = (0, 0);
-        let set = tokenise(&spec.name, &spec.data, &mut |print| {
-            overlap_with_validation += u64::from(in_validation.contains(&print));
-            overlap_with_test += u64::from(in_test.contains(&print));
-        })?;
-        let info = SourceInfo {
-            name: spec.name.clone(),
-            data: set.info.clone(),
-            overlap_with_validation,
-            overlap_with_test,
-        };
-        let n = info.data.examples;
-        let name = &info.name;
-        // one record of running text may make many windows
-        if set.len() == 1 {
-            warnings.push(format!("source {name} has one example; every batch repeats it. Give it more, or delete it from the recipe"));
-        }
-        warnings.extend(
-            set.long
-                .iter()
-                .map(|long| format!("source {name}: {long}; if it is many records in one, split it")),
-        );
-        for (count, other, what) in [
-            (info.overlap_with_validation, "validation", "its weight will be too high"),
-            (info.overlap_with_test, "test", "the test loss will be too low"),
-        ] {
-            if count > 0 {
-                warnings.push(format!(
-                    "source {name}: {count} of {n} examples also stand in the {other} set; {what}. Take them out"
-                ));
-            }
-        }
-        if info.data.truncated > 0 {
-            warnings.push(format!(
-                "source {name}: {} of {n} examples are longer than the context of {} tokens and were cut",
-                info.data.truncated, sizes.context
-            ));
-        }
-        sources.push(info);
-        sets.push(set);
-    }
-    if shared > 0 {
-        warnings.push(format!(
-            "{shared} test examples also stand in the validation set; the test loss will be too low"
-        ));
-    }
+    let data = gather(recipe, &specs, &tokenizer, sizes.context)?;
+    let mut warnings = data.warnings;
     if recipe.run.seeds.len() < 3 {
         warnings.push(format!(
             "{} seed(s): noise bars and standard errors want at least three",
@@ -140,9 +81,16 @@ pub fn prepare(recipe: &Recipe) -> Result<Prepared, ReweightError> {
         ));
     }
     let decoder = Decoder::new(sizes, tokenizer.vocabulary());
-    let setting =
-        Setting { recipe: recipe.clone(), decoder, trained: Trained::All, sources: sets, validation, test };
-    Ok(Prepared { setting, tokenizer, sources, warnings })
+    let setting = Setting {
+        recipe: recipe.clone(),
+        decoder,
+        trained: Trained::All,
+        sources: data.sources,
+        validation: data.validation,
+        test: data.test,
+    };
+    let validation_overlap_with_test = data.validation_overlap_with_test;
+    Ok(Prepared { setting, tokenizer, sources: data.infos, validation_overlap_with_test, warnings })
 }
 
 /// The tokenizer; only training one reads the sources, once more than everything else does.
@@ -195,7 +143,8 @@ impl Prepared {
         let per_row = sizes.layers as u64
             * (8 * sizes.width as u64 + 4 * sizes.ffn as u64 + (sizes.heads * sizes.context) as u64)
             + 2 * setting.decoder.architecture.vocabulary as u64;
-        let data: u64 = self.sources.iter().map(|s| 5 * s.data.tokens).sum();
+        let data: u64 =
+            setting.sources.iter().chain([&setting.validation, &setting.test]).map(Dataset::memory).sum();
         let networks = 3 * (1 + recipe.reweight.continuations as u64) + 8;
         Forecast {
             parameters,
@@ -244,6 +193,7 @@ fn canonical(recipe: &Recipe) -> Recipe {
     recipe.run.out = "runs/reweight".into();
     recipe.run.threads = None;
     recipe.run.checkpoint_every = 50;
+    recipe.data.scratch = None;
     recipe
 }
 
@@ -392,6 +342,7 @@ fn finish(
         sources: prepared.sources.clone(),
         validation: setting.validation.info.clone(),
         test: setting.test.info.clone(),
+        validation_overlap_with_test: prepared.validation_overlap_with_test,
         model: ModelInfo {
             parameters: setting.decoder.parameters() as u64,
             layers: sizes.layers,

@@ -1,6 +1,8 @@
 //! Records as tokens.
 
-use super::{Reader, Record};
+use std::path::Path;
+
+use super::{Reader, Record, Tokens};
 use crate::{
     error::{DataError, ReweightError},
     model::Batch,
@@ -16,10 +18,7 @@ const BYTES_PER_TOKEN: usize = 64;
 pub struct Dataset {
     /// Source's name, or `validation`, or `test`.
     pub name: String,
-    tokens: Vec<u32>,
-    is_learned: Vec<bool>,
-    /// Where each example begins in `tokens`; one more at the end.
-    starts: Vec<usize>,
+    tokens: Tokens,
     /// What was read.
     pub info: DataInfo,
     /// Records that are suspiciously long: file, place and size, in words.
@@ -27,46 +26,54 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Tokenises records as they are read; each of them is shown to `seen` first. An example is cut to `context` + 1
+    /// Tokenises records as they are read, those that `is_kept` does not leave out. An example is cut to `context` + 1
     /// tokens: running text into several examples, anything else at its end, after its prompt has been cut at its
-    /// beginning to half of the context.
+    /// beginning to half of the context. Tokens are kept in files of the folder `scratch`, or in memory without.
     pub fn read(
         name: &str,
         mut records: Reader,
         tokenizer: &Tokenizer,
         context: usize,
-        mut seen: impl FnMut(&Record),
+        scratch: Option<&Path>,
+        mut is_kept: impl FnMut(&Record) -> bool,
     ) -> Result<Self, ReweightError> {
-        let mut set = Self::empty(name);
+        let mut set = Self::empty(name, scratch)?;
         for record in &mut records {
             let record = record?;
-            seen(&record);
-            set.push(&record, tokenizer, context)?;
+            if is_kept(&record) {
+                set.push(&record, tokenizer, context)?;
+            } else {
+                set.info.removed += 1;
+            }
         }
         let summary = records.finish(name)?;
-        set.info.examples = summary.records;
+        set.info.examples = summary.records - set.info.removed;
         set.info.sha256 = summary.sha256;
         set.long = summary.long;
         set.counted()
     }
 
-    fn empty(name: &str) -> Self {
-        Self {
+    fn empty(name: &str, scratch: Option<&Path>) -> Result<Self, ReweightError> {
+        Ok(Self {
             name: name.to_owned(),
-            tokens: Vec::new(),
-            is_learned: Vec::new(),
-            starts: vec![0],
-            info: DataInfo { examples: 0, tokens: 0, loss_tokens: 0, truncated: 0, sha256: String::new() },
+            tokens: Tokens::new(scratch)?,
+            info: DataInfo::default(),
             long: Vec::new(),
-        }
+        })
     }
 
-    /// With the tokens counted; fails when there is nothing to learn.
+    /// Ready to be read; fails when there is nothing to learn.
     fn counted(mut self) -> Result<Self, ReweightError> {
-        self.info.tokens = self.tokens.len() as u64;
-        self.info.loss_tokens = (0..self.len()).map(|i| self.loss_tokens(i) as u64).sum();
-        if self.info.loss_tokens == 0 {
-            let detail = format!("its {} records have no token under the loss", self.info.examples);
+        self.tokens.finish()?;
+        let DataInfo { examples, removed, loss_tokens, .. } = self.info;
+        if loss_tokens == 0 {
+            let detail = if examples == 0 && removed > 0 {
+                format!(
+                    "its {removed} records were all left out as duplicates or overlaps (see data.deduplicate, data.overlap)"
+                )
+            } else {
+                format!("its {examples} records have no token under the loss")
+            };
             return Err(DataError::Empty { name: self.name, detail }.into());
         }
         Ok(self)
@@ -92,7 +99,7 @@ impl Dataset {
             // each window begins with the last token of the one before, so that every token is predicted once
             while at + 1 < tokens.len() {
                 let end = (at + longest).min(tokens.len());
-                self.append(&tokens[at..end], &learned[at..end]);
+                self.append(&tokens[at..end], &learned[at..end])?;
                 at = end - 1;
             }
             return Ok(());
@@ -106,43 +113,46 @@ impl Dataset {
             tokens.truncate(longest);
             learned.truncate(longest);
         }
-        self.append(&tokens, &learned);
-        Ok(())
+        self.append(&tokens, &learned)
     }
 
-    fn append(&mut self, tokens: &[u32], learned: &[bool]) {
-        if learned[1..].iter().any(|&l| l) {
-            self.tokens.extend(tokens);
-            self.is_learned.extend(learned);
-            self.starts.push(self.tokens.len());
+    fn append(&mut self, tokens: &[u32], learned: &[bool]) -> Result<(), ReweightError> {
+        let count = learned[1..].iter().filter(|&&l| l).count();
+        if count > 0 {
+            self.tokens.push(tokens, learned)?;
+            self.info.tokens += tokens.len() as u64;
+            self.info.loss_tokens += count as u64;
         }
+        Ok(())
     }
 
     /// Number of examples (windows of text count one each).
     pub fn len(&self) -> usize {
-        self.starts.len() - 1
+        self.tokens.examples()
     }
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-    fn loss_tokens(&self, i: usize) -> usize {
-        self.is_learned[self.starts[i] + 1..self.starts[i + 1]].iter().filter(|&&l| l).count()
+    /// Bytes of memory that the examples take.
+    pub fn memory(&self) -> u64 {
+        self.tokens.memory()
     }
 
-    /// The batch of these examples.
+    /// The batch of these examples: stacked, without padding.
     pub fn batch(&self, examples: impl IntoIterator<Item = usize>) -> Batch {
         let mut batch = Batch::default();
         for i in examples {
-            let (start, end) = (self.starts[i], self.starts[i + 1]);
-            for j in start..end - 1 {
-                if self.is_learned[j + 1] {
-                    batch.rows.push((batch.tokens.len() + j - start) as u32);
-                    batch.targets.push(self.tokens[j + 1]);
+            let example = self.tokens.example(i);
+            for pair in example.windows(2) {
+                let ((token, _), (next, is_learned)) = (pair[0], pair[1]);
+                if is_learned {
+                    batch.rows.push(batch.tokens.len() as u32);
+                    batch.targets.push(next);
                 }
+                batch.tokens.push(token);
             }
-            batch.tokens.extend(&self.tokens[start..end - 1]);
-            batch.lengths.push(end - 1 - start);
+            batch.lengths.push(example.len() - 1);
         }
         batch
     }
@@ -169,7 +179,7 @@ fn tail(text: &str, limit: usize) -> &str {
 impl Dataset {
     /// Tokenises records that are in memory.
     pub fn of(records: &[Record], tokenizer: &Tokenizer, context: usize) -> Self {
-        let mut set = Self::empty("a");
+        let mut set = Self::empty("a", None).expect("memory needs no folder");
         set.info.examples = records.len() as u64;
         for record in records {
             set.push(record, tokenizer, context).expect("the tests' tokenizers read every text");

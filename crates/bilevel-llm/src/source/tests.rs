@@ -18,7 +18,7 @@ fn read(spec: &DataSpec) -> Result<Vec<Record>, DataError> {
 }
 
 fn tokenised(spec: &DataSpec, context: usize) -> Dataset {
-    Dataset::read("a", Reader::new(spec), &bytes(), context, |_| ()).unwrap()
+    Dataset::read("a", Reader::new(spec), &bytes(), context, None, |_| true).unwrap()
 }
 
 fn file(name: &str, bytes: &[u8]) -> (tempfile::TempDir, DataSpec) {

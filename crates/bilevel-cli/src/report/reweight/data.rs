@@ -15,6 +15,7 @@ pub struct Outcome {
     pub sources: Vec<Source>,
     pub validation: Data,
     pub test: Data,
+    pub validation_overlap_with_test: Option<f64>,
     pub model: Model,
     pub seeds: Vec<u64>,
     pub budget: Option<f64>,
@@ -31,6 +32,7 @@ pub struct Data {
     pub tokens: Option<f64>,
     pub loss_tokens: Option<f64>,
     pub truncated: Option<f64>,
+    pub removed: Option<f64>,
     pub sha256: String,
 }
 
@@ -40,6 +42,8 @@ pub struct Source {
     pub name: String,
     #[serde(flatten)]
     pub data: Data,
+    pub duplicates: Option<f64>,
+    pub duplicates_of_others: Option<f64>,
     pub overlap_with_validation: Option<f64>,
     pub overlap_with_test: Option<f64>,
 }

@@ -76,41 +76,48 @@ pub fn sources(outcome: &Outcome) -> String {
         Cell::Html(format!("<code title=\"{}\">{}</code>", escape(sha), escape(&short)))
     };
     let epochs = |i: usize| outcome.main().and_then(|m| m.weights.get(i)).and_then(|w| w.epochs);
-    let data = |name: &str, d: &Data, overlaps: (Option<f64>, Option<f64>), epochs: Option<f64>| {
-        vec![
+    let data = |name: &str, d: &Data, shared: [Option<f64>; 4], epochs: Option<f64>| {
+        let mut cells = vec![
             Cell::Text(name.into()),
             number(d.examples),
             number(d.tokens),
             number(d.loss_tokens),
             number(d.truncated),
-            number(overlaps.0),
-            number(overlaps.1),
-            Cell::Number(significant(or_nan(epochs), 3)),
-            hash(&d.sha256),
-        ]
+        ];
+        cells.extend(shared.map(number));
+        cells.extend([number(d.removed), Cell::Number(significant(or_nan(epochs), 3)), hash(&d.sha256)]);
+        cells
     };
     let mut rows: Vec<_> = outcome
         .sources
         .iter()
         .enumerate()
-        .map(|(i, s)| data(&s.name, &s.data, (s.overlap_with_validation, s.overlap_with_test), epochs(i)))
+        .map(|(i, s)| {
+            let shared =
+                [s.duplicates, s.duplicates_of_others, s.overlap_with_validation, s.overlap_with_test];
+            data(&s.name, &s.data, shared, epochs(i))
+        })
         .collect();
-    rows.push(data("(validation)", &outcome.validation, (None, None), None));
-    rows.push(data("(test)", &outcome.test, (None, None), None));
+    let shared = [None, None, None, outcome.validation_overlap_with_test];
+    rows.push(data("(validation)", &outcome.validation, shared, None));
+    rows.push(data("(test)", &outcome.test, [None; 4], None));
     let headings = [
         "source",
         "examples",
         "tokens",
         "under the loss",
         "cut short",
+        "repeated",
+        "also in other sources",
         "also in validation",
         "also in test",
+        "left out",
         "passes",
         "SHA-256",
     ];
     table(&headings, &rows)
         + &format!(
-            "<p class=\"soft\">Passes: how often the whole budget, sampled with the weights of {}, goes through the source. Many passes over a small source mean repetition.</p>\n",
+            "<p class=\"soft\">Repeated: examples that stand in the same source before; also in other sources: in one that comes earlier by name. Left out: by <code>data.deduplicate</code> and <code>data.overlap</code> of the recipe. Passes: how often the whole budget, sampled with the weights of {}, goes through the source. Many passes over a small source mean repetition.</p>\n",
             escape(outcome.main().map_or("no method", |m| &m.method))
         )
 }
