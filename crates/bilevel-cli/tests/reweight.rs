@@ -320,6 +320,37 @@ fn duplicates_and_overlaps_are_left_out_and_stand_in_result_and_report() {
 }
 
 #[test]
+fn answers_are_compared_and_stand_in_table_result_and_report() {
+    let job = Job::new();
+    let marked = |name: &str| {
+        let text = fs::read_to_string(job.path(name)).unwrap();
+        job.write(name, text.replace("\"response\": \"", "\"response\": \"#### "));
+    };
+    for name in ["sums.jsonl", "noise.jsonl", "validation.jsonl", "test.jsonl"] {
+        marked(name);
+    }
+    job.recipe("", "[evaluate]\nexact_match = 4\nmax_tokens = 6\nsource_examples = 3");
+    let out = job.path("out");
+    let output = bilevel(&["reweight", &job.path("recipe.toml"), "--out", &out]);
+    assert!(output.status.success(), "{}", error_of(&output));
+    contains_all(&String::from_utf8(output.stdout).unwrap(), &["of 4 final answers are right"]);
+    let result: serde_json::Value =
+        serde_json::from_slice(&fs::read(Path::new(&out).join("weights.json")).unwrap()).unwrap();
+    for method in result["methods"].as_array().unwrap() {
+        let exact = &method["evaluation"]["exact_match"];
+        assert_eq!((&exact["examples"], &exact["left_out"]), (&4.into(), &0.into()), "{method}");
+        assert_eq!(method["evaluation"]["source_losses"].as_array().unwrap().len(), 2);
+    }
+    let report = fs::read_to_string(Path::new(&out).join("report.html")).unwrap();
+    contains_all(&report, &["What the retrained models do", "exact match", "loss on sums", "not asked"]);
+    fs::remove_dir_all(&out).unwrap();
+    job.recipe("", "[evaluate]\nanswer = \"boxd\"");
+    contains_all(&job.failure(2), &["did you mean `boxed`"]);
+    job.recipe("", "[evaluate]\nmax_tokens = 0");
+    contains_all(&job.failure(2), &["evaluate.max_tokens = 0", "at least 1"]);
+}
+
+#[test]
 fn tokens_in_scratch_files_give_the_same_bytes() {
     let job = Job::new();
     let run = |out: &str| {

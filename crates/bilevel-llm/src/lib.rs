@@ -1,5 +1,6 @@
 //! Which data sources should a language model be tuned on: learned source weights by bilevel optimisation.
 
+pub mod answer;
 pub mod demo;
 pub mod error;
 pub mod eval;

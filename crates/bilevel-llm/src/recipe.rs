@@ -2,6 +2,7 @@
 
 mod cleaning;
 mod data;
+mod evaluate;
 mod method;
 mod model;
 mod reweight;
@@ -17,6 +18,7 @@ use crate::error::ReweightError;
 
 pub use cleaning::{CleaningSpec, Deduplicate, OnOverlap};
 pub use data::{DataSpec, Paths, SourceSpec};
+pub use evaluate::{AnswerForm, EvaluateSpec};
 pub use method::Method;
 pub use model::{ModelPreset, ModelSizes, ModelSpec, TokenizerSpec};
 pub use reweight::{Damping, ReweightSpec, Upper, UpperStep};
@@ -44,6 +46,9 @@ pub struct Recipe {
     /// Duplicates, overlaps, and where tokens are kept.
     #[serde(default)]
     pub data: CleaningSpec,
+    /// What is measured of the retrained models.
+    #[serde(default)]
+    pub evaluate: EvaluateSpec,
     /// How the models are trained.
     #[serde(default)]
     pub train: TrainSpec,
@@ -217,6 +222,7 @@ impl Recipe {
         self.validation.validate("validation")?;
         self.test.validate("test")?;
         self.data.validate()?;
+        self.evaluate.validate()?;
         self.train.validate()?;
         self.reweight.validate(&names.iter().map(|n| n.as_str()).collect::<Vec<_>>())?;
         let ledger = &self.ledger;

@@ -107,6 +107,45 @@ pub struct MethodResult {
     pub test_loss: f64,
     /// Standard deviation of that over the seeds; absent with one seed.
     pub test_loss_sd: Option<f64>,
+    /// What else the retrained models do; absent in results of earlier versions.
+    #[serde(default)]
+    pub evaluation: Option<Evaluation>,
+}
+
+/// How the retrained models of a method do, over all seeds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// Test loss, nats per token under the loss.
+    pub test_loss: Estimate,
+    /// Loss on the first examples of each source, in the order of the sources; training may have seen them. Empty when not
+    /// asked for.
+    pub source_losses: Vec<Estimate>,
+    /// Exact match on test examples; absent when not asked for.
+    pub exact_match: Option<ExactMatch>,
+}
+
+/// A mean with its 95 % interval from the bootstrap over examples and, where there are several, seeds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// The mean.
+    pub mean: f64,
+    /// Its 95 % interval.
+    pub interval: (f64, f64),
+}
+
+/// How often a model's final answer is the example's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExactMatch {
+    /// Share of right answers.
+    pub share: Estimate,
+    /// That share for each seed.
+    pub seeds: Vec<f64>,
+    /// Examples that were asked.
+    pub examples: u64,
+    /// Test examples looked at that have no final answer of their own (cut to the context, or without the mark); not asked.
+    pub left_out: u64,
+    /// Share of the model's texts without a final answer.
+    pub unanswered: f64,
 }
 
 /// A weight and its spread.

@@ -2,6 +2,7 @@
 
 mod curves;
 mod data;
+mod evaluation;
 mod tables;
 
 use std::fmt::Write;
@@ -15,6 +16,7 @@ use super::{
 };
 use curves::{certificate, source_losses, validation, weights_over_time};
 use data::{PerMethod, PerSeed};
+use evaluation::evaluation;
 use tables::{ledger, settings, sources};
 
 pub use data::{Outcome, Row, Timings};
@@ -28,6 +30,9 @@ pub fn page(outcome: &Outcome, rows: &[Row], timings: &Timings) -> String {
     let mut page = Page::new("Which data sources to train on", &lead(outcome));
     page.section("weights", "Final weights", &final_weights(outcome));
     page.section("methods", "Methods compared", &methods(outcome, timings));
+    if let Some(html) = evaluation(outcome) {
+        page.section("evaluation", "What the retrained models do", &html);
+    }
     page.section("over-time", "Weights over time", &weights_over_time(outcome, rows));
     page.section("validation", "Validation loss against tokens", &validation(outcome, rows));
     page.section("certificate", "Certificate", &certificate(outcome, rows));

@@ -204,6 +204,19 @@ fn in_words(result: &RunResult) -> String {
         let loss = format!("{:.4}{}", method.test_loss, spread(method.test_loss_sd));
         text += &format!("{:<14} {loss:<22} {spent:.0}\n", method.method.name());
     }
+    for method in &result.methods {
+        let exact = method.evaluation.as_ref().and_then(|evaluation| evaluation.exact_match.as_ref());
+        let Some(exact) = exact else { continue };
+        let (low, high) = exact.share.interval;
+        text += &format!(
+            "{:<14} {:.1} % of {} final answers are right (95 %: {:.1} to {:.1})\n",
+            method.method.name(),
+            100.0 * exact.share.mean,
+            exact.examples,
+            100.0 * low,
+            100.0 * high
+        );
+    }
     text += "\nweights, mean ± standard deviation over the seeds\n";
     let width = result.sources.iter().map(|source| source.name.len()).max().unwrap_or(0).max(6);
     text += &format!("{:width$}", "source");

@@ -1,9 +1,14 @@
 //! Text from a model, token by token.
 
+use std::ops::ControlFlow;
+
 use bilevel::rng::Stream;
 
 use super::Checkpoint;
-use crate::{error::ReweightError, model::Session};
+use crate::{
+    error::ReweightError,
+    model::{Decoder, Session, Weights},
+};
 
 /// Streams of generation among the purposes of a seed.
 const PURPOSE: u64 = 0x6765_6e65_7261_7465;
@@ -71,25 +76,57 @@ pub fn generate(
             remedy: format!("this model reads 1 to {context}: give a prompt of that length"),
         });
     }
-    let mut session = Session::new(&model.decoder, &model.parameters, threads);
-    let mut next = prompt_tokens.clone();
-    let (mut tokens, mut stop) = (Vec::new(), StopReason::Length);
+    let count = prompt_tokens.len();
+    let (tokens, stop) = continue_tokens(
+        &model.decoder,
+        (&model.parameters[..]).into(),
+        &prompt_tokens,
+        model.tokenizer.end(),
+        most,
+        choice,
+        threads,
+        &mut |tokens| {
+            told(tokens[tokens.len() - 1]);
+            ControlFlow::Continue(())
+        },
+    );
+    let text = model.tokenizer.decode(&tokens)?;
+    Ok(Generation { tokens, text, prompt_tokens: count, stop })
+}
+
+/// Tokens after these, until the token `end`, at most so many, or until `told`, which sees all of them after each, breaks.
+///
+/// # Panics
+/// When there is no token, or more than the context holds.
+#[expect(clippy::too_many_arguments, reason = "a model, where it begins, and how it goes on and ends")]
+pub(crate) fn continue_tokens(
+    decoder: &Decoder,
+    weights: Weights<'_, f32>,
+    from: &[u32],
+    end: u32,
+    most: usize,
+    choice: Choice,
+    threads: usize,
+    told: &mut dyn FnMut(&[u32]) -> ControlFlow<()>,
+) -> (Vec<u32>, StopReason) {
+    let mut session = Session::new(decoder, weights, threads);
+    let mut next = from.to_vec();
+    let mut tokens = Vec::new();
     while tokens.len() < most {
-        if session.len() + next.len() > context {
-            stop = StopReason::Context;
-            break;
+        if session.len() + next.len() > decoder.architecture.sizes.context {
+            return (tokens, StopReason::Context);
         }
         let token = choose(session.read(&next), choice, tokens.len());
-        if token == model.tokenizer.end() {
-            stop = StopReason::End;
-            break;
+        if token == end {
+            return (tokens, StopReason::End);
         }
-        told(token);
         tokens.push(token);
         next = vec![token];
+        if told(&tokens).is_break() {
+            return (tokens, StopReason::Length);
+        }
     }
-    let text = model.tokenizer.decode(&tokens)?;
-    Ok(Generation { tokens, text, prompt_tokens: prompt_tokens.len(), stop })
+    (tokens, StopReason::Length)
 }
 
 /// The token after these logits; number `t` of the text.

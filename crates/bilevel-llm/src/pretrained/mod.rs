@@ -12,6 +12,7 @@ use std::path::Path;
 
 pub use chat::{ChatTemplate, Message};
 pub use error::PretrainedError;
+pub(crate) use generate::continue_tokens;
 pub use generate::{Choice, Generation, StopReason, generate};
 pub use gguf::{Format, GgufFile, Header, HeaderError, TensorInfo, Value};
 pub use hugging_face::save;

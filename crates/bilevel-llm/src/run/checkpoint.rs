@@ -11,7 +11,10 @@ use bilevel::{CheckpointError, run::checkpoint::write_atomically};
 use safetensors::{Dtype, SafeTensors, View};
 use sha2::{Digest, Sha256};
 
-use super::chain::{ChainResult, ChainState};
+use super::{
+    chain::{ChainResult, ChainState},
+    judge::Judgement,
+};
 use crate::{
     error::ReweightError,
     train::{Network, Setting},
@@ -165,6 +168,21 @@ impl Store {
         self.write(&self.path(name, "done.safetensors"), text, &[("y", &network.y)])?;
         let _ = fs::remove_file(self.path(name, "checkpoint.safetensors"));
         Ok(())
+    }
+
+    /// Saves what a finished chain was judged by.
+    pub fn remember_judgement(&self, name: &str, judgement: &Judgement) -> Result<(), ReweightError> {
+        let text = serde_json::to_string(judgement).expect("a judgement is made of numbers");
+        self.write(&self.path(name, "judged.safetensors"), text, &[])
+    }
+
+    /// What a finished chain was judged by, if it was saved.
+    pub fn recall_judgement(&self, name: &str) -> Result<Option<Judgement>, ReweightError> {
+        let path = self.path(name, "judged.safetensors");
+        let Some((text, _)) = self.read(&path, &[])? else { return Ok(None) };
+        let judgement = serde_json::from_str(&text)
+            .map_err(|e| CheckpointError::Damaged { path, detail: e.to_string() })?;
+        Ok(Some(judgement))
     }
 
     /// A finished chain and its model.

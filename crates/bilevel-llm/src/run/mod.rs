@@ -2,6 +2,7 @@
 
 mod chain;
 mod checkpoint;
+mod judge;
 
 use std::{
     collections::BTreeMap,
@@ -32,6 +33,7 @@ use crate::{
 use chain::{Chain, ChainResult};
 use checkpoint::Store;
 pub(crate) use checkpoint::hex;
+use judge::Judgement;
 
 /// Data that are read, a model that is shaped: everything before the first step.
 #[derive(Clone, Debug)]
@@ -240,7 +242,7 @@ fn save(path: &Path, bytes: &[u8]) -> Result<(), ReweightError> {
     write_atomically(path, bytes).map_err(|e| ReweightError::io(path, e))
 }
 
-type ChainEnd = (ChainResult, Vec<f32>);
+type ChainEnd = (ChainResult, Vec<f32>, Judgement);
 
 /// Chains side by side on all threads; each is a function of its method and seed alone, so the numbers do not depend
 /// on who runs what when.
@@ -281,6 +283,10 @@ fn run_chains(
                         }),
                         Err(e) => Err(e),
                     };
+                    let end = end.and_then(|(chain, y)| {
+                        let judgement = judge::kept_or_judged(prepared, store, &name, &y, interrupt)?;
+                        Ok((chain, y, judgement))
+                    });
                     if end.is_err() {
                         failed.store(true, Ordering::Relaxed);
                     }
@@ -311,7 +317,7 @@ fn finish(
     let recipe = &setting.recipe;
     let mut trace = String::new();
     let mut timings = Timings::default();
-    for (chain, _) in ends {
+    for (chain, _, _) in ends {
         for row in &chain.rows {
             trace.push_str(&serde_json::to_string(row).expect("a row is made of numbers"));
             trace.push('\n');
@@ -319,10 +325,13 @@ fn finish(
         timings.rows.extend(chain.timings.iter().cloned());
     }
     let of = |method: Method| -> Vec<&ChainResult> {
-        pairs.iter().zip(ends).filter(|((m, _), _)| *m == method).map(|(_, (chain, _))| chain).collect()
+        pairs.iter().zip(ends).filter(|((m, _), _)| *m == method).map(|(_, (chain, ..))| chain).collect()
+    };
+    let judged = |method: Method| -> Vec<&Judgement> {
+        pairs.iter().zip(ends).filter(|((m, _), _)| *m == method).map(|(_, (.., judged))| judged).collect()
     };
     let methods: Vec<MethodResult> =
-        recipe.reweight.methods.iter().map(|&m| method_result(prepared, m, &of(m))).collect();
+        recipe.reweight.methods.iter().map(|&m| method_result(prepared, m, &of(m), &judged(m))).collect();
     let mut comparisons = Vec::new();
     for baseline in [Method::Uniform, Method::Proportional, Method::Random] {
         for &method in &recipe.reweight.methods {
@@ -370,7 +379,12 @@ fn pretty(value: &impl Serialize) -> Vec<u8> {
     text
 }
 
-fn method_result(prepared: &Prepared, method: Method, chains: &[&ChainResult]) -> MethodResult {
+fn method_result(
+    prepared: &Prepared,
+    method: Method,
+    chains: &[&ChainResult],
+    judged: &[&Judgement],
+) -> MethodResult {
     let recipe = &prepared.setting.recipe;
     // tokens that the budget trains on, were all of it training
     let trained = recipe.run.budget as f64 / recipe.ledger.training;
@@ -390,6 +404,7 @@ fn method_result(prepared: &Prepared, method: Method, chains: &[&ChainResult]) -
         seeds: chains.iter().map(|c| c.seed.clone()).collect(),
         test_loss,
         test_loss_sd,
+        evaluation: Some(judge::summarise(chains, judged)),
     }
 }
 

@@ -328,3 +328,41 @@ fn the_trace_has_both_phases_and_reads_back() {
     }
     assert!(rows.iter().filter_map(|r| r.certificate.as_ref()).any(|c| c.continuations.len() == 2));
 }
+
+/// Every training example has the same answer, and half of the test examples.
+#[test]
+fn retrained_models_answer_and_their_answers_are_compared() {
+    let (folder, mut recipe) = folder(&["up"]);
+    let put = |name: &str, answers: &[&str]| {
+        let text = answers.iter().enumerate().fold(String::new(), |mut text, (i, answer)| {
+            let letter = char::from(b'a' + (i % 26) as u8);
+            let _ = writeln!(text, "{{\"prompt\":\"{letter}?\",\"response\":\"{answer}\"}}");
+            text
+        });
+        fs::write(folder.path().join(name), text).unwrap();
+    };
+    put("up.jsonl", &["#### 7,000"; 40]);
+    put("v.jsonl", &["#### 7,000"; 8]);
+    put("t.jsonl", &["#### $7000.0", "#### 8", "no mark", "#### 7000", "#### seven", "#### 8"]);
+    recipe.evaluate.exact_match = 5;
+    recipe.evaluate.source_examples = 10;
+    recipe.reweight.methods = vec![Method::Uniform];
+    recipe.run.seeds = vec![1, 2];
+    let result = run(&recipe);
+    let evaluation = result.methods[0].evaluation.as_ref().unwrap();
+    let exact = evaluation.exact_match.as_ref().unwrap();
+    assert_eq!((exact.examples, exact.left_out), (4, 1));
+    assert_eq!((&exact.seeds[..], exact.share.mean, exact.unanswered), (&[0.5, 0.5][..], 0.5, 0.0));
+    // four answers drawn anew, half of them right: none or all with probability 1/16 each
+    assert_eq!(exact.share.interval, (0.0, 1.0));
+    assert_eq!(evaluation.source_losses.len(), 1);
+    let (own, test) = (evaluation.source_losses[0], evaluation.test_loss);
+    assert!(own.mean < 0.1 && own.mean < test.mean, "{own:?} {test:?}");
+    assert!(test.interval.0 < test.mean && test.mean < test.interval.1);
+    let mean = result.methods[0].seeds.iter().map(|s| s.test_loss).sum::<f64>() / 2.0;
+    assert!((test.mean - mean).abs() < 1e-12);
+    // the judgement is kept, and goes with the checkpoints
+    let kept = fs::read(recipe.run.out.join("checkpoints/uniform-1.judged.safetensors")).unwrap();
+    assert_eq!(resume(&recipe.run.out, &mut Silent, &AtomicBool::new(false)).unwrap(), result);
+    assert_eq!(fs::read(recipe.run.out.join("checkpoints/uniform-1.judged.safetensors")).unwrap(), kept);
+}

@@ -139,6 +139,15 @@ impl Dataset {
         self.tokens.memory()
     }
 
+    /// The tokens of an example that ask, and those that answer: its last run of tokens under the loss, and all before it.
+    pub fn question_and_answer(&self, i: usize) -> (Vec<u32>, Vec<u32>) {
+        let example = self.tokens.example(i);
+        let end = example.iter().rposition(|(_, is_learned)| *is_learned).map_or(0, |last| last + 1);
+        let start = example[..end].iter().rposition(|(_, is_learned)| !is_learned).map_or(0, |last| last + 1);
+        let ids = |part: &[(u32, bool)]| part.iter().map(|(token, _)| *token).collect();
+        (ids(&example[..start]), ids(&example[start..end]))
+    }
+
     /// The batch of these examples: stacked, without padding.
     pub fn batch(&self, examples: impl IntoIterator<Item = usize>) -> Batch {
         let mut batch = Batch::default();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bilevel_llm::result::Verdict;
+use bilevel_llm::result::{Evaluation, Verdict};
 use serde::Deserialize;
 
 use super::super::chart::COLOURS;
@@ -66,6 +66,7 @@ pub struct PerMethod {
     pub seeds: Vec<PerSeed>,
     pub test_loss: Option<f64>,
     pub test_loss_sd: Option<f64>,
+    pub evaluation: Option<Evaluation>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]

@@ -1,0 +1,63 @@
+//! What the retrained models do beside their mean test loss: a table with intervals.
+
+use bilevel_llm::result::{Estimate, Evaluation};
+
+use super::{
+    super::page::{Cell, escape, table},
+    data::Outcome,
+};
+
+/// One row a method; `None` when no method was judged.
+pub fn evaluation(outcome: &Outcome) -> Option<String> {
+    let judged: Vec<(&str, &Evaluation)> =
+        outcome.methods.iter().filter_map(|m| Some((m.method.as_str(), m.evaluation.as_ref()?))).collect();
+    let exact = judged.iter().find_map(|(_, evaluation)| evaluation.exact_match.as_ref());
+    let has_sources = judged.iter().any(|(_, evaluation)| !evaluation.source_losses.is_empty());
+    judged.first()?;
+    let mut headings = vec!["method".to_owned(), "test loss".to_owned()];
+    if exact.is_some() {
+        headings.extend(["exact match".to_owned(), "without an answer".to_owned()]);
+    }
+    if has_sources {
+        headings.extend(outcome.sources.iter().map(|source| format!("loss on {}", source.name)));
+    }
+    let rows: Vec<Vec<Cell>> = judged
+        .iter()
+        .map(|(method, evaluation)| {
+            let key = outcome.colour(method);
+            let mut row = vec![
+                Cell::Html(format!("<span class=\"key s{key}\"></span>{}", escape(method))),
+                interval(&evaluation.test_loss, 1.0, 4),
+            ];
+            if let Some(exact) = &evaluation.exact_match {
+                row.push(interval(&exact.share, 100.0, 1));
+                row.push(Cell::Number(format!("{:.1}", 100.0 * exact.unanswered)));
+            }
+            row.extend(evaluation.source_losses.iter().map(|loss| interval(loss, 1.0, 3)));
+            row
+        })
+        .collect();
+    let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
+    let mut html = table(&headings, &rows);
+    html += "<p class=\"soft\">Means with their 95 % interval (bootstrap over examples and seeds). Losses in nats per token.";
+    if let Some(exact) = exact {
+        html += &format!(
+            " Exact match: of {} test examples in percent, answered with the likeliest token each time; {} examples have no final answer of their own and were not asked.",
+            exact.examples, exact.left_out
+        );
+    }
+    if has_sources {
+        html += " Losses on a source are taken on its first examples, which training may have seen.";
+    }
+    Some(html + "</p>\n")
+}
+
+fn interval(estimate: &Estimate, scale: f64, digits: usize) -> Cell {
+    let (low, high) = estimate.interval;
+    Cell::Html(format!(
+        "{:.digits$}<br><span class=\"soft\">{:.digits$} to {:.digits$}</span>",
+        scale * estimate.mean,
+        scale * low,
+        scale * high
+    ))
+}

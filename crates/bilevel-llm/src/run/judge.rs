@@ -1,0 +1,135 @@
+//! What a retrained model is asked beside its losses on the target.
+
+use std::{
+    ops::ControlFlow,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Prepared, chain::ChainResult, checkpoint::Store};
+use crate::{
+    answer::{agree, extract, is_complete},
+    error::ReweightError,
+    eval::{Scores, estimate_mean, score},
+    model::Weights,
+    pretrained::{Choice, continue_tokens},
+    result::{Estimate, Evaluation, ExactMatch},
+};
+
+/// What one model did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Judgement {
+    /// Losses on the first examples of each source.
+    sources: Vec<Scores>,
+    /// For each test example that was asked: whether the answer was right, and whether there was one.
+    answers: Vec<(bool, bool)>,
+    /// Test examples without a final answer of their own.
+    left_out: u64,
+}
+
+/// The judgement of a finished chain: the one that was kept, or a new one, which is kept.
+///
+/// # Errors
+/// As [`judge`], and when files cannot be read or written.
+pub fn kept_or_judged(
+    prepared: &Prepared,
+    store: &Store,
+    name: &str,
+    y: &[f32],
+    interrupt: &AtomicBool,
+) -> Result<Judgement, ReweightError> {
+    if let Some(kept) = store.recall_judgement(name)? {
+        return Ok(kept);
+    }
+    let judgement = judge(prepared, prepared.setting.trained.weights(y), interrupt)?;
+    store.remember_judgement(name, &judgement)?;
+    Ok(judgement)
+}
+
+/// Judges a model.
+///
+/// # Errors
+/// When the tokenizer fails on its own tokens, or the run is interrupted.
+pub fn judge(
+    prepared: &Prepared,
+    weights: Weights<'_, f32>,
+    interrupt: &AtomicBool,
+) -> Result<Judgement, ReweightError> {
+    let setting = &prepared.setting;
+    let (decoder, spec) = (&setting.decoder, &setting.recipe.evaluate);
+    let mut out = Judgement::default();
+    if spec.source_examples > 0 {
+        let mut work = decoder.workspace();
+        let of = |set| score(decoder, weights, set, spec.source_examples, &mut work);
+        out.sources = setting.sources.iter().map(of).collect();
+    }
+    let tokenizer = &prepared.tokenizer;
+    for i in 0..setting.test.len().min(spec.exact_match) {
+        if interrupt.load(Ordering::Relaxed) {
+            return Err(ReweightError::Interrupted { out: setting.recipe.run.out.clone() });
+        }
+        let (question, reference) = setting.test.question_and_answer(i);
+        let reference = tokenizer.decode(&reference)?;
+        let expected = extract(spec.answer, &reference).filter(|_| !question.is_empty());
+        let Some(expected) = expected else {
+            out.left_out += 1;
+            continue;
+        };
+        let mut failed = None;
+        let mut told = |tokens: &[u32]| match tokenizer.decode(tokens) {
+            Ok(text) if !is_complete(spec.answer, &text) => ControlFlow::Continue(()),
+            Ok(_) => ControlFlow::Break(()),
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
+            }
+        };
+        let (most, end) = (spec.max_tokens, tokenizer.end());
+        let (tokens, _) =
+            continue_tokens(decoder, weights, &question, end, most, Choice::Greedy, 1, &mut told);
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        let text = tokenizer.decode(&tokens)?;
+        let answer = extract(spec.answer, &text);
+        out.answers.push((answer.is_some_and(|a| agree(spec.answer, a, expected)), answer.is_some()));
+    }
+    Ok(out)
+}
+
+/// The models of a method over all seeds.
+pub fn summarise(chains: &[&ChainResult], judged: &[&Judgement]) -> Evaluation {
+    let asked = judged[0].answers.len();
+    let share = |of: fn(&(bool, bool)) -> bool, judgement: &Judgement| {
+        judgement.answers.iter().filter(|a| of(a)).count() as f64 / asked as f64
+    };
+    let exact_match = (asked > 0).then(|| {
+        let right: Vec<Vec<f64>> = judged
+            .iter()
+            .map(|j| j.answers.iter().map(|(is_right, _)| f64::from(u8::from(*is_right))).collect())
+            .collect();
+        let ones = vec![1.0; asked];
+        let seeds: Vec<(&[f64], &[f64])> = right.iter().map(|right| (&right[..], &ones[..])).collect();
+        ExactMatch {
+            share: estimate_mean(&seeds),
+            seeds: judged.iter().map(|j| share(|a| a.0, j)).collect(),
+            examples: asked as u64,
+            left_out: judged[0].left_out,
+            unanswered: judged.iter().map(|j| share(|a| !a.1, j)).sum::<f64>() / judged.len() as f64,
+        }
+    });
+    let scores: Vec<&Scores> = chains.iter().map(|chain| &chain.scores).collect();
+    let source_losses = (0..judged[0].sources.len())
+        .map(|i| estimate_scores(&judged.iter().map(|j| &j.sources[i]).collect::<Vec<_>>()))
+        .collect();
+    Evaluation { test_loss: estimate_scores(&scores), source_losses, exact_match }
+}
+
+fn estimate_scores(scores: &[&Scores]) -> Estimate {
+    let counts: Vec<Vec<f64>> =
+        scores.iter().map(|s| s.counts.iter().map(|&count| count as f64).collect()).collect();
+    let seeds: Vec<(&[f64], &[f64])> =
+        scores.iter().zip(&counts).map(|(s, counts)| (&s.sums[..], &counts[..])).collect();
+    estimate_mean(&seeds)
+}
