@@ -30,6 +30,16 @@ fn failed(detail: impl std::fmt::Display, remedy: &str) -> ReweightError {
     ReweightError::Tokenizer { detail: detail.to_string(), remedy: remedy.to_owned() }
 }
 
+/// Reads a `tokenizer.json`; what is wrong with it, in words.
+///
+/// The library that defines the form panics on some files that do not keep to it: on broken JSON inside a decoder, for one.
+/// Files come from elsewhere, so that a panic of its is an error here.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Inner, String> {
+    serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(|e| format!("no JSON ({e})"))?;
+    std::panic::catch_unwind(|| Inner::from_bytes(bytes).map_err(|e| e.to_string()))
+        .unwrap_or_else(|_| Err("the tokenizers library fails on it without a word".to_owned()))
+}
+
 impl Tokenizer {
     /// The tokenizer of a recipe; `texts` are read only to train a BPE.
     pub fn new<T: AsRef<str> + Send>(
@@ -40,7 +50,8 @@ impl Tokenizer {
             TokenizerSpec::Bytes => Self::bytes(),
             TokenizerSpec::Bpe { vocabulary } => Self::train(*vocabulary, texts),
             TokenizerSpec::File { path } => {
-                let inner = Inner::from_file(path).map_err(|e| {
+                let bytes = std::fs::read(path).map_err(|e| e.to_string());
+                let inner = bytes.and_then(|bytes| parse(&bytes)).map_err(|e| {
                     failed(
                         format!("{}: {e}", path.display()),
                         "give a tokenizer.json as the tokenizers library writes it",

@@ -3,12 +3,11 @@
 use std::path::Path;
 
 use serde_json::Value;
-use tokenizers::Tokenizer as Inner;
 
 use super::read_json;
 use crate::{
     pretrained::{ChatTemplate, PretrainedError},
-    tokenizer::Tokenizer,
+    tokenizer::{Tokenizer, parse},
 };
 
 /// The tokenizer and the chat template of a folder.
@@ -23,8 +22,8 @@ pub(super) fn load(
         remedy: remedy.into(),
     };
     let bytes = std::fs::read(&path).map_err(|source| PretrainedError::io(&path, source))?;
-    let inner = Inner::from_bytes(&bytes)
-        .map_err(|e| refused(e.to_string(), "give a tokenizer.json as the tokenizers library writes it"))?;
+    let inner =
+        parse(&bytes).map_err(|e| refused(e, "give a tokenizer.json as the tokenizers library writes it"))?;
     let generation = read_json(&folder.join("generation_config.json"))?.unwrap_or_default();
     let settings = read_json(&folder.join("tokenizer_config.json"))?.unwrap_or_default();
     let special = |name: &str| -> Option<u32> {

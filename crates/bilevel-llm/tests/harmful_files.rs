@@ -1,0 +1,317 @@
+//! Files that come from elsewhere: whatever stands in them, the answer is a model or an error that names the file, never a
+//! panic, and never memory out of proportion to the file.
+
+use std::{
+    fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use bilevel::rng::Stream;
+use bilevel_llm::{
+    PretrainedModel, Recipe,
+    model::Decoder,
+    pretrained::{Header, HeaderError, save},
+    recipe::{ModelSizes, TokenizerSpec},
+    tokenizer::Tokenizer,
+};
+use peak_alloc::PeakAlloc;
+
+#[path = "../src/pretrained/gguf/test_file.rs"]
+mod test_file;
+
+use test_file::TestFile;
+
+#[global_allocator]
+static ALLOCATOR: PeakAlloc = PeakAlloc;
+/// The peak is the whole process's, so that tests take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Bytes of memory for each byte of a file: tokens of one letter take nine bytes there, and some two hundred in the tables of
+/// the tokenizer.
+const PROPORTION: usize = 64;
+/// Bytes of memory whatever the file: buffers of 1 MiB and compiled patterns.
+const FIXED: usize = 32 << 20;
+
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs `read` on a file of so many bytes, and holds it against panics and the bound on memory.
+fn answers<T>(what: &str, bytes: usize, read: impl FnOnce() -> T) -> T {
+    let before = ALLOCATOR.current_usage();
+    ALLOCATOR.reset_peak_usage();
+    let Ok(answer) = catch_unwind(AssertUnwindSafe(read)) else { panic!("{what}: a panic") };
+    let peak = ALLOCATOR.peak_usage().saturating_sub(before);
+    assert!(peak <= FIXED + PROPORTION * bytes, "{what}: {peak} bytes of memory for a file of {bytes}");
+    answer
+}
+
+/// Numbers that lengths, counts and offsets are spoilt with.
+const ABSURD: [u64; 10] =
+    [0, 1, 7, 1 << 31, (1 << 32) - 1, 1 << 32, 1 << 40, 1 << 60, i64::MAX.cast_unsigned(), u64::MAX];
+
+/// The file with one to three changes among its first `header` bytes: numbers, bits, parts cut, doubled, and its end cut off.
+fn spoilt(good: &[u8], header: usize, stream: &mut Stream) -> Vec<u8> {
+    let mut bytes = good.to_vec();
+    for _ in 0..=stream.below(3) {
+        if bytes.is_empty() {
+            break;
+        }
+        let at = stream.below(header.min(bytes.len()) as u64) as usize;
+        let end = (at + 1 + stream.below(16) as usize).min(bytes.len());
+        match stream.below(7) {
+            0 | 1 => {
+                let number = ABSURD[stream.below(10) as usize].to_le_bytes();
+                let width = if stream.below(2) == 0 { 4 } else { 8 };
+                for (byte, new) in bytes[at..].iter_mut().zip(&number[..width]) {
+                    *byte = *new;
+                }
+            }
+            2 => bytes[at] ^= 1 << stream.below(8),
+            3 => bytes[at] = stream.below(256) as u8,
+            4 => drop(bytes.drain(at..end)),
+            5 => {
+                let part = bytes[at..end].to_vec();
+                bytes.splice(at..at, part);
+            }
+            _ => bytes.truncate(at),
+        }
+    }
+    bytes
+}
+
+/// A small Llama with every key and tensor that a model has.
+fn gguf() -> TestFile {
+    let printable = |b: u32| matches!(b, 0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF);
+    let mut free = 0x100;
+    let mut tokens: Vec<String> = (0..256)
+        .map(|b| {
+            let letter = if printable(b) { b } else { free };
+            free += u32::from(!printable(b));
+            char::from_u32(letter).expect("letters below U+0200").to_string()
+        })
+        .collect();
+    tokens.extend(["th".to_owned(), "<|end|>".to_owned()]);
+    let tokens: Vec<&str> = tokens.iter().map(String::as_str).collect();
+    let mut kinds = vec![1; 258];
+    kinds[257] = 3;
+    let mut file = TestFile::default()
+        .text("general.architecture", "llama")
+        .number("llama.block_count", 1)
+        .number("llama.embedding_length", 4)
+        .number("llama.attention.head_count", 2)
+        .number("llama.attention.head_count_kv", 1)
+        .number("llama.feed_forward_length", 6)
+        .number("llama.context_length", 16)
+        .float("llama.attention.layer_norm_rms_epsilon", 1e-5)
+        .text("tokenizer.ggml.model", "gpt2")
+        .text("tokenizer.ggml.pre", "smollm")
+        .texts("tokenizer.ggml.tokens", &tokens)
+        .numbers("tokenizer.ggml.token_type", &kinds)
+        .texts("tokenizer.ggml.merges", &["t h"])
+        .number("tokenizer.ggml.eos_token_id", 257)
+        .text("tokenizer.chat_template", "{{ messages[0].content }}");
+    for (name, shape) in [
+        ("token_embd", &[258, 4][..]),
+        ("blk.0.attn_norm", &[4]),
+        ("blk.0.attn_q", &[4, 4]),
+        ("blk.0.attn_k", &[2, 4]),
+        ("blk.0.attn_v", &[2, 4]),
+        ("blk.0.attn_output", &[4, 4]),
+        ("blk.0.ffn_norm", &[4]),
+        ("blk.0.ffn_gate", &[6, 4]),
+        ("blk.0.ffn_up", &[6, 4]),
+        ("blk.0.ffn_down", &[4, 6]),
+        ("output_norm", &[4]),
+    ] {
+        let values = vec![0.5; shape.iter().product()];
+        file = file.tensor(&format!("{name}.weight"), shape, &values);
+    }
+    file
+}
+
+/// Bytes before the numbers of the tensors.
+fn header_of(file: &[u8]) -> usize {
+    let header = Header::read(file, file.len() as u64).unwrap();
+    header.tensors.values().map(|tensor| tensor.start).min().unwrap() as usize
+}
+
+#[test]
+fn spoilt_gguf_headers_are_answered() {
+    let _turn = turn();
+    let good = gguf().bytes();
+    let end = header_of(&good);
+    let mut stream = Stream::new(1, 0);
+    let mut refused = 0;
+    for i in 0..20_000 {
+        let bytes = spoilt(&good, end, &mut stream);
+        let read = || Header::read(&bytes[..], bytes.len() as u64);
+        match answers(&format!("header {i}"), bytes.len(), read) {
+            Ok(header) => {
+                for tensor in header.tensors.values() {
+                    assert!(
+                        tensor.start + tensor.bytes <= bytes.len() as u64,
+                        "header {i}: outside the file"
+                    );
+                }
+            }
+            Err(HeaderError::Io(error)) => panic!("header {i}: {error}"),
+            Err(HeaderError::Broken(place, found, _)) => {
+                assert!(!place.is_empty() && !found.is_empty());
+                refused += 1;
+            }
+            Err(HeaderError::Unsupported(..)) => refused += 1,
+        }
+    }
+    assert!((10_000..20_000).contains(&refused), "{refused}");
+}
+
+/// Loads a path; a refusal names its file.
+fn load(what: &str, path: &Path, bytes: usize) -> bool {
+    match answers(what, bytes, || PretrainedModel::load(path)) {
+        Ok(model) => {
+            assert_eq!(model.parameters.len(), model.decoder.parameters());
+            true
+        }
+        Err(error) => {
+            let text = error.to_string();
+            assert!(
+                text.contains(&path.display().to_string()) || text.contains("template"),
+                "{what}: {text}"
+            );
+            false
+        }
+    }
+}
+
+#[test]
+fn spoilt_gguf_files_are_answered() {
+    let _turn = turn();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    let good = gguf().bytes();
+    let end = header_of(&good);
+    fs::write(&path, &good).unwrap();
+    assert!(load("the sound file", &path, good.len()));
+    let mut stream = Stream::new(2, 0);
+    for i in 0..1_000 {
+        let bytes = spoilt(&good, end, &mut stream);
+        fs::write(&path, &bytes).unwrap();
+        load(&format!("file {i}"), &path, bytes.len());
+    }
+}
+
+#[test]
+fn spoilt_hugging_face_folders_are_answered() {
+    let _turn = turn();
+    let folder = tempfile::tempdir().unwrap();
+    let sizes =
+        ModelSizes { layers: 1, width: 4, heads: 2, kv_heads: 1, ffn: 6, context: 16, rope_base: 1e4 };
+    let tokenizer = Tokenizer::new(&TokenizerSpec::Bytes, std::iter::empty::<&str>()).unwrap();
+    let decoder = Decoder::new(sizes, tokenizer.vocabulary());
+    save(folder.path(), &decoder, &vec![0.5; decoder.parameters()], &tokenizer, None).unwrap();
+    let files = ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"]
+        .map(|name| (name, fs::read(folder.path().join(name)).unwrap()));
+    let total: usize = files.iter().map(|(_, bytes)| bytes.len()).sum();
+    assert!(load("the sound folder", folder.path(), total));
+    let mut stream = Stream::new(3, 0);
+    for (name, good) in &files {
+        let header = match *name {
+            "model.safetensors" => 8 + u64::from_le_bytes(good[..8].try_into().unwrap()) as usize,
+            _ => good.len(),
+        };
+        for i in 0..600 {
+            let bytes = spoilt(good, header, &mut stream);
+            fs::write(folder.path().join(name), &bytes).unwrap();
+            load(&format!("{name} {i}"), folder.path(), total + bytes.len());
+        }
+        fs::write(folder.path().join(name), good).unwrap();
+    }
+}
+
+/// A recipe with a key of each kind.
+const RECIPE: &str = r#"
+[run]
+budget = 1000
+seeds = [1, 2]
+out = "runs/a"
+[data]
+deduplicate = "near"
+similarity = 0.7
+[[source]]
+name = "a"
+path = ["a.jsonl", "b.txt"]
+prompt = "q"
+response = "r"
+skip = 3
+[[source]]
+name = "b"
+path = "b.jsonl"
+template = "{x}"
+response = "r"
+[validation]
+path = "v.jsonl"
+take = 10
+[test]
+path = "t.jsonl"
+[evaluate]
+exact_match = 3
+answer = "boxed"
+[model]
+layers = 2
+width = 16
+heads = 2
+[tokenizer]
+kind = "bpe"
+vocabulary = 300
+[reweight]
+methods = ["hg-ms", "uniform"]
+step = { reach = 2.0 }
+damping = 0.5
+initial = { a = 0.5, b = 0.5 }
+"#;
+
+#[test]
+fn spoilt_recipes_are_answered() {
+    let _turn = turn();
+    Recipe::parse(RECIPE, Path::new("")).unwrap();
+    let words =
+        ["99999999999999999999", "-1", "1e400", "nan", "inf", "true", "[]", "{}", "\"\"", "'", "[[", "a.b"];
+    let mut stream = Stream::new(4, 0);
+    let mut accepted = 0;
+    for i in 0..5_000 {
+        let mut bytes = RECIPE.as_bytes().to_vec();
+        match i % 3 {
+            0 => bytes = spoilt(&bytes, bytes.len(), &mut stream),
+            // a word in place of another, from some place of it on
+            1 => {
+                let at = stream.below(bytes.len() as u64) as usize;
+                let end =
+                    bytes[at..].iter().position(u8::is_ascii_whitespace).map_or(bytes.len(), |n| at + n);
+                bytes.splice(at..end, words[stream.below(words.len() as u64) as usize].bytes());
+            }
+            // another digit
+            _ => {
+                let digits: Vec<usize> = (0..bytes.len()).filter(|&at| bytes[at].is_ascii_digit()).collect();
+                let at = digits[stream.below(digits.len() as u64) as usize];
+                bytes[at] = b'0' + stream.below(10) as u8;
+            }
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        let parsed = answers(&format!("recipe {i}"), bytes.len(), || Recipe::parse(&text, Path::new("")));
+        match parsed {
+            Ok(recipe) => {
+                accepted += 1;
+                assert_eq!(
+                    Recipe::parse(&recipe.to_toml(), Path::new("")).unwrap(),
+                    recipe,
+                    "recipe {i}: {text}"
+                );
+            }
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
+    assert!((100..4_000).contains(&accepted), "{accepted}");
+}
