@@ -6,12 +6,13 @@ pub mod error;
 pub mod eval;
 pub mod export;
 pub mod ledger;
+pub mod methods;
 pub mod model;
 pub mod pretrained;
 pub mod progress;
 pub mod recipe;
 pub mod result;
-pub mod reweighting;
+
 pub mod run;
 pub mod source;
 pub mod tokenizer;

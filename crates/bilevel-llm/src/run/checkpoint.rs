@@ -9,6 +9,10 @@ use std::{
 
 use bilevel::{CheckpointError, run::checkpoint::write_atomically};
 use safetensors::{Dtype, SafeTensors, View};
+use serde::{
+    Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -59,6 +63,14 @@ impl View for &Floats {
     }
 }
 
+/// A chain in progress.
+type Saved<M> = (ChainState<M>, Vec<Network>);
+
+/// Names of the lists of so many networks.
+fn list_names(networks: usize) -> Vec<String> {
+    (0..networks).flat_map(|i| ["first", "second", "y"].map(|list| format!("{i}.{list}"))).collect()
+}
+
 /// The state as text, and the lists that were asked for.
 type Contents = (String, Vec<Vec<f32>>);
 
@@ -105,7 +117,12 @@ impl Store {
             .map_err(|source| CheckpointError::Io { path: path.to_owned(), source }.into())
     }
 
-    fn read(&self, path: &Path, names: &[&str]) -> Result<Option<Contents>, CheckpointError> {
+    /// The text of a file and the lists that `names` asks for once it has seen the text.
+    fn read(
+        &self,
+        path: &Path,
+        names: impl FnOnce(&str) -> Result<Vec<String>, CheckpointError>,
+    ) -> Result<Option<Contents>, CheckpointError> {
         let bytes = match fs::read(path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(CheckpointError::Io { path: path.to_owned(), source }),
@@ -128,8 +145,8 @@ impl Store {
         let mut sum = Sha256::new();
         sum.update(&text);
         let mut lists = Vec::new();
-        for name in names {
-            let view = tensors.tensor(name).map_err(|e| damaged(e.to_string()))?;
+        for name in names(&text)? {
+            let view = tensors.tensor(&name).map_err(|e| damaged(e.to_string()))?;
             sum.update(view.data());
             lists.push(Floats::read(view.data()));
         }
@@ -141,25 +158,45 @@ impl Store {
     }
 
     /// Saves a chain in progress.
-    pub fn save(&self, name: &str, state: &ChainState, network: &Network) -> Result<(), ReweightError> {
-        let text = serde_json::to_string(&(state, network.updates)).expect("a state is made of numbers");
-        let tensors: [(&str, &[f32]); 3] =
-            [("first", &network.first), ("second", &network.second), ("y", &network.y)];
+    pub fn save<M: Serialize>(
+        &self,
+        name: &str,
+        state: &ChainState<M>,
+        networks: &[Network],
+    ) -> Result<(), ReweightError> {
+        let updates: Vec<u64> = networks.iter().map(|n| n.updates).collect();
+        let text = serde_json::to_string(&(state, updates)).expect("a state is made of numbers");
+        let names = list_names(networks.len());
+        let lists = networks.iter().flat_map(|n| [&n.first[..], &n.second, &n.y]);
+        let tensors: Vec<(&str, &[f32])> = names.iter().map(String::as_str).zip(lists).collect();
         self.write(&self.path(name, "checkpoint.safetensors"), text, &tensors)
     }
 
     /// The chain in progress, if it was saved.
-    pub fn load(
+    pub fn load<M: DeserializeOwned>(
         &self,
         name: &str,
         setting: &Setting,
-    ) -> Result<Option<(ChainState, Network)>, ReweightError> {
+    ) -> Result<Option<Saved<M>>, ReweightError> {
         let path = self.path(name, "checkpoint.safetensors");
-        let Some((text, lists)) = self.read(&path, &["first", "second", "y"])? else { return Ok(None) };
-        let (state, updates): (ChainState, u64) = serde_json::from_str(&text)
-            .map_err(|e| CheckpointError::Damaged { path, detail: e.to_string() })?;
-        let [first, second, y] = <[Vec<f32>; 3]>::try_from(lists).expect("three names, three lists");
-        Ok(Some((state, Network { trained: setting.trained.clone(), y, first, second, updates })))
+        let damaged =
+            |e: serde_json::Error| CheckpointError::Damaged { path: path.clone(), detail: e.to_string() };
+        let found = self.read(&path, |text| {
+            let (_, updates): (IgnoredAny, Vec<u64>) = serde_json::from_str(text).map_err(damaged)?;
+            Ok(list_names(updates.len()))
+        })?;
+        let Some((text, lists)) = found else { return Ok(None) };
+        let (state, updates): (ChainState<M>, Vec<u64>) = serde_json::from_str(&text).map_err(damaged)?;
+        let mut lists = lists.into_iter();
+        let mut next = || lists.next().expect("three lists for each network");
+        let networks = updates
+            .into_iter()
+            .map(|updates| {
+                let (first, second, y) = (next(), next(), next());
+                Network { trained: setting.trained.clone(), y, first, second, updates }
+            })
+            .collect();
+        Ok(Some((state, networks)))
     }
 
     /// Saves a finished chain, with its model, and deletes its checkpoint.
@@ -179,7 +216,7 @@ impl Store {
     /// What a finished chain was judged by, if it was saved.
     pub fn recall_judgement(&self, name: &str) -> Result<Option<Judgement>, ReweightError> {
         let path = self.path(name, "judged.safetensors");
-        let Some((text, _)) = self.read(&path, &[])? else { return Ok(None) };
+        let Some((text, _)) = self.read(&path, |_| Ok(Vec::new()))? else { return Ok(None) };
         let judgement = serde_json::from_str(&text)
             .map_err(|e| CheckpointError::Damaged { path, detail: e.to_string() })?;
         Ok(Some(judgement))
@@ -188,7 +225,9 @@ impl Store {
     /// A finished chain and its model.
     pub fn recall(&self, name: &str) -> Result<Option<(ChainResult, Vec<f32>)>, ReweightError> {
         let path = self.path(name, "done.safetensors");
-        let Some((text, mut lists)) = self.read(&path, &["y"])? else { return Ok(None) };
+        let Some((text, mut lists)) = self.read(&path, |_| Ok(vec!["y".to_owned()]))? else {
+            return Ok(None);
+        };
         let result = serde_json::from_str(&text)
             .map_err(|e| CheckpointError::Damaged { path, detail: e.to_string() })?;
         Ok(Some((result, lists.remove(0))))

@@ -21,6 +21,7 @@ use serde::Serialize;
 use crate::{
     error::ReweightError,
     eval::{compare, spread},
+    methods::{self, Job, Learner, Visit},
     model::Decoder,
     pretrained,
     progress::{Progress, ProgressEvent},
@@ -59,7 +60,8 @@ pub struct Forecast {
     pub steps: u64,
     /// Seconds of the whole run on this machine, from a training step that was timed.
     pub seconds: f64,
-    /// Bytes of memory at the peak, roughly: data, and for each thread model, moments, continuations, gradients.
+    /// Bytes of memory at the peak, roughly: data, and for each thread what its method holds and the
+    /// buffers of a step.
     pub memory: u64,
 }
 
@@ -147,29 +149,21 @@ impl Prepared {
             + 2 * setting.decoder.architecture.vocabulary as u64;
         let data: u64 =
             setting.sources.iter().chain([&setting.validation, &setting.test]).map(Dataset::memory).sum();
-        let networks = 3 * (1 + recipe.reweight.continuations as u64) + 8;
+        let lists = recipe.reweight.methods.iter().map(|&m| methods::footprint(m, recipe).lists());
+        let lists = lists.max().unwrap_or(0) as u64;
         Forecast {
             parameters,
             steps: (recipe.run.budget as f64 / (per_token * tokens as f64 / 2.0)) as u64,
             seconds: units / per_token / (tokens as f64 / seconds) / workers,
-            memory: data + workers as u64 * 4 * (parameters * networks + batch_tokens * per_row),
+            memory: data + workers as u64 * 4 * (parameters * lists + batch_tokens * per_row),
         }
     }
 
     /// Work units of the whole run.
     fn units(&self) -> f64 {
         let recipe = &self.setting.recipe;
-        let budgets = |m: &Method| match m {
-            Method::HgMs | Method::Alignment => 2.0,
-            Method::Uniform | Method::Proportional | Method::Random => 1.0,
-            Method::Grid => {
-                let n = (1.0 / recipe.reweight.grid_step).round();
-                let k = recipe.sources.len();
-                // points of the simplex with k corners and n intervals: C(n + k − 1, k − 1)
-                1.0 + (1..k).fold(1.0, |c, i| c * (n + i as f64) / i as f64)
-            }
-        };
-        let all: f64 = recipe.reweight.methods.iter().map(budgets).sum();
+        let methods = recipe.reweight.methods.iter();
+        let all: f64 = methods.map(|&method| methods::budgets(method, recipe) + 1.0).sum();
         all * recipe.run.seeds.len() as f64 * recipe.run.budget as f64
     }
 
@@ -244,6 +238,16 @@ fn save(path: &Path, bytes: &[u8]) -> Result<(), ReweightError> {
 
 type ChainEnd = (ChainResult, Vec<f32>, Judgement);
 
+/// Runs a chain with its method's learner.
+struct Run<'c, 'a, 'p>(&'c Chain<'a, 'p>);
+
+impl Visit for Run<'_, '_, '_> {
+    type Output = Result<ChainResult, ReweightError>;
+    fn visit<L: Learner>(self, learner: &L) -> Self::Output {
+        self.0.run(learner)
+    }
+}
+
 /// Chains side by side on all threads; each is a function of its method and seed alone, so the numbers do not depend
 /// on who runs what when.
 fn run_chains(
@@ -268,17 +272,11 @@ fn run_chains(
                     }
                     let (method, seed) = pairs[i];
                     let name = format!("{method}-{seed}");
-                    let chain = Chain {
-                        setting: &prepared.setting,
-                        method,
-                        seed,
-                        interrupt,
-                        progress: &progress,
-                        store,
-                    };
+                    let job = Job { setting: &prepared.setting, method, seed };
+                    let chain = Chain { job, interrupt, progress: &progress, store };
                     let end = match store.recall(&name) {
                         Ok(Some(end)) => Ok(end),
-                        Ok(None) => chain.run().and_then(|_| {
+                        Ok(None) => methods::visit(method, Run(&chain)).and_then(|_| {
                             store.recall(&name).map(|end| end.expect("a chain that ended was remembered"))
                         }),
                         Err(e) => Err(e),

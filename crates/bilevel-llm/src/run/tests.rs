@@ -210,7 +210,7 @@ fn a_random_mixture_is_one_of_its_seed_and_trained_with_the_same_budget() {
 fn random_mixtures_are_uniform_on_the_simplex() {
     // The mean of a coordinate of Dirichlet(1, 1, 1) is 1/3, its variance 1/18.
     let mut stream = bilevel::rng::Stream::new(3, 0);
-    let draws: Vec<f64> = (0..4000).map(|_| chain::dirichlet(3, &mut stream)[1]).collect();
+    let draws: Vec<f64> = (0..4000).map(|_| crate::methods::dirichlet(3, &mut stream)[1]).collect();
     let mean = draws.iter().sum::<f64>() / 4000.0;
     let variance = draws.iter().map(|p| (p - mean).powi(2)).sum::<f64>() / 4000.0;
     // Standard errors √(1/18/4000) = 0.0037 and about 0.0011.

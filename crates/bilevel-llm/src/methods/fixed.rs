@@ -1,0 +1,76 @@
+//! Weights that are known without a search.
+
+use bilevel::rng::Stream;
+
+use super::{Advance, End, Footprint, Job, Learner, Search, Start, Tools, job::purpose};
+use crate::{
+    error::ReweightError,
+    ledger::Entry,
+    recipe::{Method, Recipe},
+    train::Network,
+};
+
+/// Weights that are known without a search: equal, proportional to the sources' tokens, or drawn at random for each seed.
+#[derive(Clone, Copy, Debug)]
+pub struct Fixed(pub Method);
+
+impl Fixed {
+    fn weights(self, job: &Job) -> Vec<f64> {
+        let sources = &job.setting.sources;
+        match self.0 {
+            Method::Proportional => {
+                let total: u64 = sources.iter().map(|s| s.info.tokens).sum();
+                sources.iter().map(|s| s.info.tokens as f64 / total as f64).collect()
+            }
+            Method::Random => dirichlet(sources.len(), &mut Stream::new(job.seed, purpose::RANDOM)),
+            _ => job.uniform(),
+        }
+    }
+}
+
+impl Learner for Fixed {
+    type Memory = ();
+
+    fn start(&self, job: &Job) -> Start<()> {
+        Start { weights: self.weights(job), memory: (), networks: None }
+    }
+
+    fn advance(
+        &self,
+        _job: &Job,
+        _search: &mut Search<()>,
+        _networks: &mut Vec<Network>,
+        _tools: &mut Tools,
+    ) -> Result<Advance, ReweightError> {
+        Ok(Advance::Spent)
+    }
+
+    fn end(
+        &self,
+        job: &Job,
+        _search: &mut Search<()>,
+        _networks: &mut Vec<Network>,
+        _validation_loss: f64,
+    ) -> End {
+        End::Found { weights: self.weights(job), ledger: None, is_online: false }
+    }
+
+    fn budgets(&self, _recipe: &Recipe) -> f64 {
+        0.0
+    }
+
+    fn footprint(&self, _recipe: &Recipe) -> Footprint {
+        Footprint::TRAINING
+    }
+
+    fn entries(&self) -> &'static [Entry] {
+        &[]
+    }
+}
+
+/// A draw from Dirichlet(1, …, 1): independent exponentials over their sum.
+pub fn dirichlet(k: usize, stream: &mut Stream) -> Vec<f64> {
+    let draws: Vec<f64> = (0..k).map(|_| -(1.0 - stream.uniform()).ln()).collect();
+    let sum: f64 = draws.iter().sum();
+    draws.iter().map(|draw| draw / sum).collect()
+}

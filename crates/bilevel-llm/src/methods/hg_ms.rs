@@ -1,0 +1,304 @@
+//! The practical HG-MS on source weights: select among short continuations, differentiate, update.
+
+use bilevel::{
+    Vector,
+    linear::{LinearSolver, cg::Cg},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Advance, End, Footprint, Job, Learner, Search, Start, TRACED, Tools,
+    estimate::{Direction, GradientBatches, Half, differentiate, displacement},
+    job::{order, purpose},
+};
+use crate::{
+    error::ReweightError,
+    eval::score,
+    ledger::Entry,
+    model::Workspace,
+    recipe::{Damping, Recipe},
+    result::{Continuation, CycleCertificate},
+    train::{Network, StepBatch, StepLosses, Trained, mean_step_size, norm, step_size},
+};
+
+/// Every R training steps: run short continuations in other data orders and go on with the best of those that train well; solve
+/// (H_GN + damping) v = ∇L_val by a few steps of conjugate gradients on Gauss–Newton products; move x along
+/// ∂F/∂p_i = −⟨∇L_i, v⟩.
+#[derive(Clone, Copy, Debug)]
+pub struct HgMs;
+
+/// The last selection.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Selected {
+    /// The step at which it began.
+    at: Option<u64>,
+    continuations: Vec<Continuation>,
+}
+
+impl Learner for HgMs {
+    type Memory = Selected;
+
+    fn start(&self, job: &Job) -> Start<Selected> {
+        let networks = Some(vec![job.fresh(purpose::SEARCH)]);
+        Start { weights: job.initial(), memory: Selected::default(), networks }
+    }
+
+    fn advance(
+        &self,
+        job: &Job,
+        search: &mut Search<Selected>,
+        networks: &mut Vec<Network>,
+        tools: &mut Tools,
+    ) -> Result<Advance, ReweightError> {
+        let spec = &job.setting.recipe.reweight;
+        let network = &mut networks[0];
+        let mut losses = None;
+        if spec.continuations > 1
+            && search.step.is_multiple_of(spec.cycle)
+            && search.memory.at != Some(search.step)
+        {
+            search.memory = Selected { at: Some(search.step), continuations: Vec::new() };
+            losses = continuations(job, search, network, tools)?;
+        }
+        if losses.is_none() {
+            losses = job.train(search, network, order::SEARCH, tools)?;
+        }
+        let Some(losses) = losses else { return Ok(Advance::Spent) };
+        let mut certificate = None;
+        if search.step.is_multiple_of(spec.cycle) {
+            certificate = self.differentiate(job, search, network, tools)?;
+        }
+        Ok(Advance::Stepped { losses, certificate })
+    }
+
+    fn end(
+        &self,
+        job: &Job,
+        search: &mut Search<Selected>,
+        _networks: &mut Vec<Network>,
+        _validation_loss: f64,
+    ) -> End {
+        End::of_online(job, search)
+    }
+
+    fn footprint(&self, recipe: &Recipe) -> Footprint {
+        // Selection holds its continuations and a step's two gradients; the solve one network and: the metric's root, the
+        // right-hand side, CG's guess, solution, residual, direction and product, v, and a displaced list.
+        let n = recipe.reweight.continuations;
+        let selection = Footprint { models: n, optimisers: n, vectors: 2 };
+        let solve = Footprint { models: 1, optimisers: 1, vectors: 9 };
+        if selection.lists() > solve.lists() { selection } else { solve }
+    }
+
+    fn entries(&self) -> &'static [Entry] {
+        &[
+            Entry::Training,
+            Entry::LosingContinuations,
+            Entry::Selection,
+            Entry::ValidationGradient,
+            Entry::GaussNewton,
+            Entry::Directional,
+        ]
+    }
+}
+
+impl HgMs {
+    /// DIFFERENTIATE and UPDATE. `None` when the budget does not reach.
+    #[expect(clippy::unused_self, reason = "a part of the method")]
+    fn differentiate(
+        self,
+        job: &Job,
+        search: &mut Search<Selected>,
+        network: &Network,
+        tools: &mut Tools,
+    ) -> Result<Option<CycleCertificate>, ReweightError> {
+        let spec = &job.setting.recipe.reweight;
+        let batches = GradientBatches::draw(job, &mut tools.orders, search.upper.cycles);
+        let curvature = (Entry::GaussNewton, spec.cg_steps * batches.curvature_tokens());
+        let mut solve = Solve::new(job, search, network);
+        let certificate = differentiate(job, search, network, tools, &batches, Some(curvature), &mut solve)?;
+        Ok(certificate.map(|certificate| CycleCertificate {
+            solve_residual: solve.residual,
+            damping: Some(solve.gamma),
+            continuations: search.memory.continuations.clone(),
+            ..certificate
+        }))
+    }
+}
+
+/// The damped solve (H_GN + γD) v = ∇L_val.
+struct Solve<'a> {
+    job: &'a Job<'a>,
+    network: &'a Network,
+    p: Vec<f64>,
+    /// D of the optimiser; the identity when absent.
+    metric: Option<Vec<f32>>,
+    gamma: f64,
+    /// |y|.
+    size: f64,
+    /// Larger relative residual of the solves so far.
+    residual: Option<f64>,
+}
+
+impl<'a> Solve<'a> {
+    fn new(job: &'a Job, search: &Search<Selected>, network: &'a Network) -> Self {
+        let recipe = &job.setting.recipe;
+        let (metric, gamma) = match recipe.reweight.damping {
+            Damping::Fixed(gamma) => (None, gamma),
+            Damping::Horizon => {
+                let ledger = &search.ledger;
+                let left = ledger.left().max(0.0) / (ledger.spent() / search.step.max(1) as f64).max(1.0);
+                let eta = mean_step_size(&recipe.train, ledger.progress());
+                // at least one step remains, or there would be nothing to weigh
+                (Some(network.metric(recipe.train.optimizer)), 1.0 / (eta * left.max(1.0)))
+            }
+        };
+        let p = search.upper.weights();
+        Self { job, network, p, metric, gamma, size: norm(&network.y), residual: None }
+    }
+}
+
+impl Direction for Solve<'_> {
+    fn of(
+        &mut self,
+        half: &Half,
+        gradient: Vec<f32>,
+        work: &mut Workspace<f32>,
+    ) -> Result<Vec<f32>, ReweightError> {
+        let Self { job, network, p, gamma, size, .. } = self;
+        let setting = job.setting;
+        // in the metric: (D^-½ H D^-½ + γ) w = D^-½ b, v = D^-½ w
+        let root: Vec<f32> = self
+            .metric
+            .as_ref()
+            .map_or_else(|| vec![1.0; gradient.len()], |d| d.iter().map(|d| 1.0 / d.sqrt()).collect());
+        let rhs = Flat(gradient.iter().zip(&root).map(|(b, r)| b * r).collect());
+        drop(gradient);
+        let mut apply = |w: &Flat| {
+            let v: Vec<f32> = w.0.iter().zip(&root).map(|(w, r)| w * r).collect();
+            let h = displacement(*size, &v);
+            let mut product = vec![0.0; v.len()];
+            for (batch, &p) in half.curvature.iter().zip(&*p) {
+                let scale = p / batch.rows.len() as f64;
+                setting.decoder.gauss_newton(network.weights(), &v, h, batch, scale, &mut product, work);
+            }
+            for ((a, r), w) in product.iter_mut().zip(&root).zip(&w.0) {
+                *a = *a * r + *gamma as f32 * w;
+            }
+            Ok(Flat(product))
+        };
+        let steps = setting.recipe.reweight.cg_steps;
+        let cg = Cg { tolerance: 1e-6, max_iterations: steps, ..Cg::default() };
+        let zero = rhs.zeros_like();
+        let solved = cg.solve(&mut apply, &rhs, &zero)?;
+        let relative = solved.residual / rhs.norm().max(f64::MIN_POSITIVE);
+        self.residual = Some(self.residual.map_or(relative, |r: f64| r.max(relative)));
+        Ok(solved.solution.0.iter().zip(&root).map(|(w, r)| w * r).collect())
+    }
+}
+
+/// SELECT: short continuations in different data orders; the winner goes on. `None` when the budget does not reach.
+fn continuations(
+    job: &Job,
+    search: &mut Search<Selected>,
+    network: &mut Network,
+    tools: &mut Tools,
+) -> Result<Option<StepLosses>, ReweightError> {
+    let setting = job.setting;
+    let spec = &setting.recipe.reweight;
+    let steps = spec.continuation_steps;
+    let batches: Vec<Vec<StepBatch>> = (0..spec.continuations as u64)
+        .map(|c| {
+            let orders = tools.orders.sources(job, order::SEARCH + c);
+            (search.step..search.step + steps).map(|s| StepBatch::draw(setting, orders, s)).collect()
+        })
+        .collect();
+    let tokens: Vec<u64> = batches.iter().map(|b| b.iter().map(|b| b.tokens).sum()).collect();
+    let validation = setting.validation.batch(0..setting.validation.len().min(TRACED)).tokens.len() as u64;
+    let price = search.ledger.price(Entry::Training, tokens.iter().sum())
+        + search.ledger.price(Entry::Selection, validation * tokens.len() as u64);
+    if price > search.ledger.left() {
+        return Ok(None);
+    }
+    let p = search.upper.weights();
+    let size = step_size(&setting.recipe.train, search.step, search.ledger.progress());
+    let mut candidates: Vec<(Network, StepLosses)> = Vec::new();
+    for (i, batches) in batches.iter().enumerate() {
+        // the last continuation goes on with the network itself: one copy less at the peak
+        let mut candidate = if i + 1 == tokens.len() {
+            std::mem::replace(network, Network::new(Trained::All, Vec::new()))
+        } else {
+            network.clone()
+        };
+        let mut last = StepLosses::default();
+        let mut sum = 0.0;
+        for (i, batch) in batches.iter().enumerate() {
+            last = job.update(search.step + i as u64, &mut candidate, batch, &p, size, &mut tools.buffers)?;
+            sum += last.weighted(&p);
+        }
+        let work = &mut tools.buffers.work;
+        let scores = score(&setting.decoder, candidate.weights(), &setting.validation, TRACED, work);
+        search.ledger.charge(Entry::Selection, scores.tokens);
+        search.memory.continuations.push(Continuation {
+            train_loss: sum / steps as f64,
+            validation_loss: scores.mean(),
+            is_winner: false,
+        });
+        candidates.push((candidate, last));
+    }
+    let winner = select(&search.memory.continuations, spec.loss_tolerance);
+    search.memory.continuations[winner].is_winner = true;
+    for (i, &tokens) in tokens.iter().enumerate() {
+        search.ledger.charge(if i == winner { Entry::Training } else { Entry::LosingContinuations }, tokens);
+    }
+    let (best, losses) = candidates.swap_remove(winner);
+    *network = best;
+    search.step += steps;
+    search.note(&losses);
+    Ok(Some(losses))
+}
+
+/// The winner among continuations: of those with a training loss within the tolerance of the least, the one with
+/// the least validation loss; the first of equals.
+fn select(continuations: &[Continuation], tolerance: f64) -> usize {
+    let least = continuations.iter().map(|c| c.train_loss).fold(f64::INFINITY, f64::min);
+    let mut winner: Option<usize> = None;
+    for (i, c) in continuations.iter().enumerate() {
+        let is_better = winner.is_none_or(|w| c.validation_loss < continuations[w].validation_loss);
+        if c.train_loss <= least + tolerance && is_better {
+            winner = Some(i);
+        }
+    }
+    winner.unwrap_or(0)
+}
+
+/// A flat list of f32 as an element of a vector space.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Flat(Vec<f32>);
+
+impl Vector for Flat {
+    fn dim(&self) -> usize {
+        self.0.len()
+    }
+    fn zeros_like(&self) -> Self {
+        Self(vec![0.0; self.0.len()])
+    }
+    fn dot(&self, other: &Self) -> f64 {
+        self.0.iter().zip(&other.0).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+    }
+    fn axpy(&mut self, a: f64, x: &Self) {
+        self.0.iter_mut().zip(&x.0).for_each(|(s, &x)| *s = (f64::from(*s) + a * f64::from(x)) as f32);
+    }
+    fn scale(&mut self, a: f64) {
+        self.0.iter_mut().for_each(|s| *s = (a * f64::from(*s)) as f32);
+    }
+    fn coordinates(&self) -> Vec<f64> {
+        self.0.iter().map(|&a| f64::from(a)).collect()
+    }
+    fn with_coordinates(&self, coordinates: &[f64]) -> Self {
+        Self(coordinates.iter().map(|&a| a as f32).collect())
+    }
+    fn resolution(&self) -> f64 {
+        f64::from(f32::EPSILON)
+    }
+}

@@ -1,0 +1,174 @@
+//! What every method works with: the setting, the orders of examples, the buffers, and a plain training step.
+
+use std::collections::BTreeMap;
+
+use super::Search;
+use crate::{
+    error::ReweightError,
+    ledger::{Entry, Ledger},
+    recipe::Method,
+    source::Order,
+    train::{Buffers, Network, Setting, StepBatch, StepLosses, step_size, weighted_gradient},
+};
+
+/// Validation examples of the trace and of selections.
+pub const TRACED: usize = 64;
+
+/// Purposes of a seed's random streams. A search and a retraining start from different parameters and see different orders, so
+/// that weights are not judged on the very run that they were fitted to.
+pub mod purpose {
+    /// The search's initial parameters.
+    pub const SEARCH: u64 = 0;
+    /// The retraining's initial parameters.
+    pub const RETRAINING: u64 = 1;
+    /// Weights at random.
+    pub const RANDOM: u64 = 2;
+}
+
+/// Numbers of orders of examples; different ones are independent.
+pub mod order {
+    /// Training in the search; a method may use the numbers up to [`RETRAINING`] as well.
+    pub const SEARCH: u64 = 0;
+    /// Training in the retraining.
+    pub const RETRAINING: u64 = 1 << 16;
+    /// Validation examples of hypergradients.
+    pub const VALIDATION: u64 = 1 << 32;
+    /// The sources' examples of hypergradients.
+    pub const SOURCE: u64 = VALIDATION + 1;
+    /// The sources' examples of curvature products.
+    pub const CURVATURE: u64 = VALIDATION + 2;
+}
+
+/// One method with one seed.
+#[derive(Clone, Copy, Debug)]
+pub struct Job<'a> {
+    /// What does not change.
+    pub setting: &'a Setting,
+    /// The method.
+    pub method: Method,
+    /// The seed.
+    pub seed: u64,
+}
+
+impl Job<'_> {
+    /// A network at the start of a purpose.
+    pub fn fresh(&self, purpose: u64) -> Network {
+        self.setting.fresh(self.seed, purpose)
+    }
+
+    /// A ledger with nothing spent.
+    pub fn ledger(&self) -> Ledger {
+        Ledger::new(self.setting.recipe.run.budget as f64, self.setting.ledger())
+    }
+
+    /// Number of sources.
+    pub fn sources(&self) -> usize {
+        self.setting.sources.len()
+    }
+
+    /// Equal weights.
+    pub fn uniform(&self) -> Vec<f64> {
+        let k = self.sources() as f64;
+        self.setting.sources.iter().map(|_| 1.0 / k).collect()
+    }
+
+    /// The recipe's starting weights, or equal ones.
+    pub fn initial(&self) -> Vec<f64> {
+        match &self.setting.recipe.reweight.initial {
+            Some(initial) => self.setting.sources.iter().map(|s| initial[&s.name]).collect(),
+            None => self.uniform(),
+        }
+    }
+
+    /// The error of a loss on `name` that is not finite.
+    pub fn non_finite(&self, name: &str, step: u64) -> ReweightError {
+        ReweightError::NonFinite {
+            name: name.to_owned(),
+            step,
+            method: self.method.to_string(),
+            seed: self.seed,
+        }
+    }
+
+    /// Refuses losses or gradients that are not finite; `step` counts from 1.
+    pub fn require_finite(&self, losses: &StepLosses, step: u64) -> Result<(), ReweightError> {
+        let pairs = losses.losses.iter().zip(&losses.gradient_norms);
+        match pairs.map(|(l, g)| l + g).position(|sum| !sum.is_finite()) {
+            Some(i) => Err(self.non_finite(&self.setting.sources[i].name, step)),
+            None => Ok(()),
+        }
+    }
+
+    /// Updates the network once by the weighted gradient on the batch. `step` counts from 0.
+    pub fn update(
+        &self,
+        step: u64,
+        network: &mut Network,
+        batch: &StepBatch,
+        p: &[f64],
+        size: f64,
+        buffers: &mut Buffers,
+    ) -> Result<StepLosses, ReweightError> {
+        let losses = weighted_gradient(self.setting, network, batch, p, buffers);
+        self.require_finite(&losses, step + 1)?;
+        network.update(&self.setting.decoder, &self.setting.recipe.train, size, &mut buffers.total);
+        Ok(losses)
+    }
+
+    /// One training step with the weights as they are, charged to [`Entry::Training`]; `None` when the budget does not reach.
+    pub fn train<M>(
+        &self,
+        search: &mut Search<M>,
+        network: &mut Network,
+        order: u64,
+        tools: &mut Tools,
+    ) -> Result<Option<StepLosses>, ReweightError> {
+        let batch = StepBatch::draw(self.setting, tools.orders.sources(self, order), search.step);
+        if search.ledger.price(Entry::Training, batch.tokens) > search.ledger.left() {
+            return Ok(None);
+        }
+        let p = search.upper.weights();
+        let size = step_size(&self.setting.recipe.train, search.step, search.ledger.progress());
+        let losses = self.update(search.step, network, &batch, &p, size, &mut tools.buffers)?;
+        search.ledger.charge(Entry::Training, batch.tokens);
+        search.step += 1;
+        search.note(&losses);
+        Ok(Some(losses))
+    }
+}
+
+/// What a worker needs beside the state: nothing here has to be saved.
+#[derive(Debug)]
+pub struct Tools {
+    /// Of the model's passes.
+    pub buffers: Buffers,
+    /// Orders of examples, made as they are asked for.
+    pub orders: Orders,
+}
+
+impl Tools {
+    /// Nothing drawn yet.
+    pub fn new(setting: &Setting) -> Self {
+        Self { buffers: Buffers::new(&setting.decoder), orders: Orders::default() }
+    }
+}
+
+/// Orders of examples by number, with the permutation of the present pass kept.
+#[derive(Clone, Debug, Default)]
+pub struct Orders {
+    sources: BTreeMap<u64, Vec<Order>>,
+    validation: BTreeMap<u64, Order>,
+}
+
+impl Orders {
+    /// The order of this number, one for each source.
+    pub fn sources(&mut self, job: &Job, number: u64) -> &mut [Order] {
+        self.sources.entry(number).or_insert_with(|| {
+            job.setting.sources.iter().map(|source| Order::new(job.seed, source, number)).collect()
+        })
+    }
+    /// The order of this number of the validation set.
+    pub fn validation(&mut self, job: &Job, number: u64) -> &mut Order {
+        self.validation.entry(number).or_insert_with(|| Order::new(job.seed, &job.setting.validation, number))
+    }
+}
