@@ -21,7 +21,7 @@ pub use data::{DataSpec, Paths, SourceSpec};
 pub use evaluate::{AnswerForm, EvaluateSpec};
 pub use method::Method;
 pub use model::{ModelPreset, ModelSizes, ModelSpec, TokenizerSpec};
-pub use reweight::{Damping, ReweightSpec, Upper, UpperStep};
+pub use reweight::{Damping, ReweightSpec, ScaleBioSpec, Upper, UpperStep};
 pub use train::{Optimizer, TrainSpec};
 
 /// The whole recipe. See the fields for what each key means; unknown keys are refused.

@@ -10,6 +10,7 @@ mod fixed;
 mod grid;
 mod hg_ms;
 mod job;
+mod scalebio;
 mod upper;
 
 use std::fmt::Debug;
@@ -29,6 +30,7 @@ pub use fixed::Fixed;
 pub use grid::Grid;
 pub use hg_ms::HgMs;
 pub use job::{Job, Orders, TRACED, Tools, order, purpose};
+pub use scalebio::{ScaleBio, Variant};
 pub use upper::{UpperState, softmax};
 
 #[cfg(test)]
@@ -200,7 +202,11 @@ pub fn visit<V: Visit>(method: Method, visitor: V) -> V::Output {
         Method::HgMs => visitor.visit(&HgMs),
         Method::Alignment => visitor.visit(&Alignment),
         Method::Grid => visitor.visit(&Grid),
-        Method::Uniform | Method::Proportional | Method::Random => visitor.visit(&Fixed(method)),
+        Method::ScaleBio => visitor.visit(&ScaleBio { variant: Variant::AsPublished }),
+        Method::ScaleBioReleased => visitor.visit(&ScaleBio { variant: Variant::AsReleased }),
+        Method::Uniform | Method::Proportional | Method::Random | Method::Temperature | Method::Given => {
+            visitor.visit(&Fixed(method))
+        }
     }
 }
 

@@ -58,6 +58,12 @@ impl UpperState {
         (0..self.x.len()).map(|i| last.iter().map(|p| p[i]).sum::<f64>() / n as f64).collect()
     }
 
+    /// x from now on; when no weight may rise above `limit`, the logits of the weights cut to it.
+    pub fn place(&mut self, x: &[f64], limit: Option<f64>) {
+        let p = softmax(x);
+        self.x = cap(p, limit).iter().map(|p| p.max(f64::MIN_POSITIVE).ln()).collect();
+    }
+
     /// Takes in one cycle's estimates of ∂F/∂p on two half-batches; moves x unless nothing rises above the noise.
     pub fn update(
         &mut self,
@@ -106,8 +112,8 @@ impl UpperState {
                 // 1e-12: a direction without any history does not move
                 *x -= step * along / ((q / correction).sqrt() + 1e-12);
             }
-            let capped = cap(softmax(&self.x), spec.cap);
-            self.x = capped.iter().map(|p| p.max(f64::MIN_POSITIVE).ln()).collect();
+            let x = std::mem::take(&mut self.x);
+            self.place(&x, spec.cap);
         }
         self.history.push(self.weights());
         CycleCertificate {

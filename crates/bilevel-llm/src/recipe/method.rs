@@ -23,12 +23,33 @@ pub enum Method {
     Random,
     /// Exhaustive grid on the simplex, at most three sources.
     Grid,
+    /// Two networks, of which one also sees the target; x follows the difference of their losses by plain steps (`ScaleBiO` as
+    /// published).
+    #[serde(rename = "scalebio")]
+    ScaleBio,
+    /// As `scalebio`, but x moves by `AdamW`, which bounds how far weights can get (`ScaleBiO` as released).
+    #[serde(rename = "scalebio-released")]
+    ScaleBioReleased,
+    /// Weights in proportion to a power of the sources' tokens, `reweight.exponent`.
+    Temperature,
+    /// The weights of `reweight.given`, for instance those that a smaller model learned.
+    Given,
 }
 
 impl Method {
     /// Every method.
-    pub const ALL: [Self; 6] =
-        [Self::HgMs, Self::Uniform, Self::Proportional, Self::Alignment, Self::Random, Self::Grid];
+    pub const ALL: [Self; 10] = [
+        Self::HgMs,
+        Self::Uniform,
+        Self::Proportional,
+        Self::Alignment,
+        Self::Random,
+        Self::Grid,
+        Self::ScaleBio,
+        Self::ScaleBioReleased,
+        Self::Temperature,
+        Self::Given,
+    ];
     /// Its name in recipes and results.
     pub fn name(self) -> &'static str {
         match self {
@@ -38,6 +59,10 @@ impl Method {
             Self::Alignment => "alignment",
             Self::Random => "random",
             Self::Grid => "grid",
+            Self::ScaleBio => "scalebio",
+            Self::ScaleBioReleased => "scalebio-released",
+            Self::Temperature => "temperature",
+            Self::Given => "given",
         }
     }
 }

@@ -48,6 +48,63 @@ pub struct ReweightSpec {
     pub initial: Option<BTreeMap<String, f64>>,
     /// Spacing of the grid on the simplex.
     pub grid_step: f64,
+    /// Power of the sources' tokens to which the method `temperature` sets the weights, in [0, 1]: 0 is uniform, 1 proportional.
+    pub exponent: f64,
+    /// Weights of the method `given` by source name, all sources, sum 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub given: Option<BTreeMap<String, f64>>,
+    /// Of the methods `scalebio` and `scalebio-released`.
+    pub scalebio: ScaleBioSpec,
+}
+
+/// `[reweight.scalebio]`; the defaults are the paper's (arXiv 2406.19976) and its code's.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScaleBioSpec {
+    /// Penalty α: how much more the sources count than the target for the network that sees both.
+    pub alpha: f64,
+    /// Largest step size of x; it follows the schedule of `train.lr`.
+    pub step: f64,
+    /// Decoupled weight decay of x, a pull to equal weights; of `scalebio-released` only.
+    pub weight_decay: f64,
+    /// Validation sequences in a step; `train.batch` when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation_batch: Option<usize>,
+}
+
+impl Default for ScaleBioSpec {
+    fn default() -> Self {
+        Self { alpha: 100.0, step: 1e-2, weight_decay: 1e-2, validation_batch: None }
+    }
+}
+
+impl ScaleBioSpec {
+    fn validate(&self) -> Result<(), ConfigError> {
+        need(
+            self.alpha.is_finite() && self.alpha > 0.0,
+            "reweight.scalebio.alpha",
+            self.alpha,
+            "positive, 10 to 100",
+        )?;
+        need(
+            self.step.is_finite() && self.step > 0.0,
+            "reweight.scalebio.step",
+            self.step,
+            "positive, about 0.01",
+        )?;
+        need(
+            self.weight_decay.is_finite() && self.weight_decay >= 0.0,
+            "reweight.scalebio.weight_decay",
+            self.weight_decay,
+            "zero or positive",
+        )?;
+        need(
+            self.validation_batch != Some(0),
+            "reweight.scalebio.validation_batch",
+            0,
+            "at least 1 sequence, or leave it out for train.batch",
+        )
+    }
 }
 
 impl Default for ReweightSpec {
@@ -70,6 +127,9 @@ impl Default for ReweightSpec {
             cap: None,
             initial: None,
             grid_step: 0.25,
+            exponent: 0.5,
+            given: None,
+            scalebio: ScaleBioSpec::default(),
         }
     }
 }
@@ -280,36 +340,53 @@ impl ReweightSpec {
             self.grid_step,
             "1/n for a whole n, for instance 0.25",
         )?;
+        need((0.0..=1.0).contains(&self.exponent), "reweight.exponent", self.exponent, "between 0 and 1")?;
+        self.scalebio.validate()?;
         if let Some(initial) = &self.initial {
-            for (name, &weight) in initial {
-                need(
-                    names.contains(&name.as_str()),
-                    &format!("reweight.initial.{name}"),
-                    weight,
-                    &format!("no source has that name; the sources are {}", names.join(", ")),
-                )?;
-                need(
-                    weight > 0.0 && weight <= 1.0,
-                    &format!("reweight.initial.{name}"),
+            need_simplex("reweight.initial", initial, names)?;
+            if let Some((name, weight)) = initial.iter().find(|(_, w)| **w == 0.0) {
+                return Err(ConfigError::new(
+                    format!("reweight.initial.{name}"),
                     weight,
                     "weights lie in the simplex: each above 0 (a zero could never rise again) and at most 1",
-                )?;
-            }
-            if let Some(missing) = names.iter().find(|n| !initial.contains_key(**n)) {
-                return Err(ConfigError::new(
-                    format!("reweight.initial.{missing}"),
-                    "(absent)",
-                    "give every source a starting weight, or none",
                 ));
             }
-            let sum: f64 = initial.values().sum();
-            need(
-                (sum - 1.0).abs() < 1e-6,
-                "reweight.initial",
-                format!("sum {sum}"),
-                "weights must sum to 1",
-            )?;
         }
-        Ok(())
+        if let Some(given) = &self.given {
+            need_simplex("reweight.given", given, names)?;
+        }
+        need(
+            self.given.is_some() || !self.methods.contains(&Method::Given),
+            "reweight.given",
+            "(absent)",
+            "the method given needs a weight for every source, for instance { books = 0.4, chats = 0.6 }",
+        )
     }
+}
+
+/// Refuses weights that are not one for each source in the simplex.
+fn need_simplex(field: &str, weights: &BTreeMap<String, f64>, names: &[&str]) -> Result<(), ConfigError> {
+    for (name, &weight) in weights {
+        need(
+            names.contains(&name.as_str()),
+            &format!("{field}.{name}"),
+            weight,
+            &format!("no source has that name; the sources are {}", names.join(", ")),
+        )?;
+        need(
+            (0.0..=1.0).contains(&weight),
+            &format!("{field}.{name}"),
+            weight,
+            "weights lie in the simplex: none below 0 and none above 1",
+        )?;
+    }
+    if let Some(missing) = names.iter().find(|n| !weights.contains_key(**n)) {
+        return Err(ConfigError::new(
+            format!("{field}.{missing}"),
+            "(absent)",
+            "give every source a weight, or none",
+        ));
+    }
+    let sum: f64 = weights.values().sum();
+    need((sum - 1.0).abs() < 1e-6, field, format!("sum {sum}"), "weights must sum to 1")
 }

@@ -207,6 +207,37 @@ fn a_random_mixture_is_one_of_its_seed_and_trained_with_the_same_budget() {
 }
 
 #[test]
+fn scalebio_lowers_noise_gives_twins_equal_weight_and_pays_for_both_networks() {
+    let (_folder, mut recipe) = folder(&["up", "noise", "twin"]);
+    recipe.reweight.methods = vec![Method::ScaleBioReleased, Method::ScaleBio];
+    recipe.reweight.scalebio.step = 0.05;
+    let result = run(&recipe);
+    for method in &result.methods {
+        for seed in &method.seeds {
+            let search = seed.search.as_ref().unwrap();
+            let tokens = |words: &str| search.entries.iter().find(|e| e.entry == words).unwrap().tokens;
+            assert!(tokens("training") > 0 && tokens("validation gradients") > 0);
+            // a step of the search costs more than two of the retraining
+            assert!(2 * search.steps < seed.retraining.steps, "{search:?}");
+            let total: f64 = seed.weights.iter().sum();
+            assert!((total - 1.0).abs() < 1e-12, "{:?}", seed.weights);
+        }
+        let [noise, twin, up] = &method.weights[..] else { panic!("three sources") };
+        assert!(noise.mean < twin.mean && noise.mean < up.mean, "{}: {:?}", method.method, method.weights);
+    }
+}
+
+#[test]
+fn given_weights_are_trained_with() {
+    let (_folder, mut recipe) = folder(&["up", "noise"]);
+    recipe.run.budget = 20_000;
+    recipe.reweight.methods = vec![Method::Given];
+    assert!(recipe.validate().unwrap_err().to_string().contains("reweight.given"));
+    recipe.reweight.given = Some([("up".to_owned(), 0.9), ("noise".to_owned(), 0.1)].into());
+    assert_eq!(run(&recipe).methods[0].seeds[0].weights, [0.1, 0.9]);
+}
+
+#[test]
 fn random_mixtures_are_uniform_on_the_simplex() {
     // The mean of a coordinate of Dirichlet(1, 1, 1) is 1/3, its variance 1/18.
     let mut stream = bilevel::rng::Stream::new(3, 0);
