@@ -7,6 +7,7 @@ mod method;
 mod model;
 mod reweight;
 mod train;
+mod tune;
 
 use std::path::{Path, PathBuf};
 
@@ -23,6 +24,7 @@ pub use method::Method;
 pub use model::{ModelPreset, ModelSizes, ModelSpec, TokenizerSpec};
 pub use reweight::{Damping, ReweightSpec, ScaleBioSpec, Upper, UpperStep};
 pub use train::{Optimizer, TrainSpec};
+pub use tune::TuneSpec;
 
 /// The whole recipe. See the fields for what each key means; unknown keys are refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -33,9 +35,12 @@ pub struct Recipe {
     /// Size of the decoder.
     #[serde(default)]
     pub model: ModelSpec,
-    /// How text becomes tokens.
-    #[serde(default)]
-    pub tokenizer: TokenizerSpec,
+    /// Which part of a checkpoint is trained.
+    #[serde(default, skip_serializing_if = "TuneSpec::is_all")]
+    pub tune: TuneSpec,
+    /// How text becomes tokens: bytes when absent. A checkpoint has its own tokenizer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<TokenizerSpec>,
     /// The sources to weigh, at least one.
     #[serde(rename = "source")]
     pub sources: Vec<SourceSpec>,
@@ -172,8 +177,11 @@ impl Recipe {
         if let Some(scratch) = &mut self.data.scratch {
             *scratch = folder.join(&scratch);
         }
-        if let TokenizerSpec::File { path } = &mut self.tokenizer {
+        if let Some(TokenizerSpec::File { path }) = &mut self.tokenizer {
             *path = folder.join(&path);
+        }
+        if let Some(checkpoint) = &mut self.model.checkpoint {
+            *checkpoint = folder.join(&checkpoint);
         }
     }
 
@@ -198,7 +206,15 @@ impl Recipe {
         need(run.checkpoint_every > 0, "run.checkpoint_every", 0, "at least 1 step")?;
         need(run.evaluations > 0, "run.evaluations", 0, "at least 1")?;
         self.model.validate()?;
-        if let TokenizerSpec::Bpe { vocabulary } = self.tokenizer {
+        let has_checkpoint = self.model.checkpoint.is_some();
+        self.tune.validate(has_checkpoint)?;
+        need(
+            !has_checkpoint || self.tokenizer.is_none(),
+            "tokenizer",
+            "given beside model.checkpoint",
+            "leave [tokenizer] out: a checkpoint has its own",
+        )?;
+        if let Some(TokenizerSpec::Bpe { vocabulary }) = self.tokenizer {
             need(
                 (260..=1_000_000).contains(&vocabulary),
                 "tokenizer.vocabulary",

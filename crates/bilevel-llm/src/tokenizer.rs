@@ -99,6 +99,8 @@ impl Tokenizer {
         let id = |inner: &Inner, s: &str| {
             inner.token_to_id(s).ok_or_else(|| failed(format!("{s} has no id"), "use another tokenizer"))
         };
+        // names of special tokens that stand in data are text
+        inner.set_encode_special_tokens(true);
         let (begin, end) = (id(&inner, BEGIN)?, id(&inner, END)?);
         Ok(Self { inner, is_bytes, begin: Some(begin), end, is_begin_written: true })
     }
@@ -107,6 +109,14 @@ impl Tokenizer {
     /// of every text.
     pub fn pretrained(inner: Inner, begin: Option<u32>, end: u32, is_begin_written: bool) -> Self {
         Self { inner, is_bytes: false, begin, end, is_begin_written }
+    }
+
+    /// The same for texts that others wrote: where the name of a special token stands in a text it is read as text, not as
+    /// that token.
+    #[must_use]
+    pub fn for_data(mut self) -> Self {
+        self.inner.set_encode_special_tokens(true);
+        self
     }
 
     /// Tokens of the vocabulary, special tokens included.
@@ -137,7 +147,8 @@ impl Tokenizer {
     pub fn end(&self) -> u32 {
         self.end
     }
-    /// Tokens of a text, without special tokens.
+    /// Tokens of a text, without special tokens in front of it or after it. The tokenizer of a checkpoint reads the names of
+    /// special tokens as these, unless it is [`Tokenizer::for_data`].
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, ReweightError> {
         if self.is_bytes {
             return Ok(text.bytes().map(u32::from).collect());
@@ -201,6 +212,22 @@ mod tests {
         assert!(one.encode("the cat").unwrap().len() < 7);
         let strange = "ünseen 😀\u{0}";
         assert_eq!(one.decode(&one.encode(strange).unwrap()).unwrap(), strange);
+    }
+
+    #[test]
+    fn names_of_special_tokens_in_data_are_text() {
+        for spec in [TokenizerSpec::Bytes, TokenizerSpec::Bpe { vocabulary: 280 }] {
+            let tokenizer = Tokenizer::new(&spec, ["the cat sat"].iter().copied()).unwrap();
+            let tokens = tokenizer.encode("a <|end|> b").unwrap();
+            assert!(!tokens.contains(&tokenizer.end()) && tokens.len() > 5, "{tokens:?}");
+            assert_eq!(tokenizer.decode(&tokens).unwrap(), "a <|end|> b");
+        }
+        let inner = |t: Tokenizer| t.inner;
+        let mut plain = inner(Tokenizer::new(&TokenizerSpec::Bytes, std::iter::empty::<&str>()).unwrap());
+        plain.set_encode_special_tokens(false);
+        let pretrained = Tokenizer::pretrained(plain, None, 257, false);
+        assert!(pretrained.encode("a<|end|>").unwrap().contains(&257));
+        assert!(!pretrained.for_data().encode("a<|end|>").unwrap().contains(&257));
     }
 
     #[test]

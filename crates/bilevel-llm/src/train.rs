@@ -1,6 +1,6 @@
 //! Training: the weighted loss of all sources, AdamW or SGD, warm-up and cosine.
 
-use std::{ops::Range, sync::Arc};
+use std::{borrow::Cow, ops::Range, sync::Arc};
 
 use bilevel::rng::Stream;
 
@@ -22,6 +22,10 @@ pub struct Setting {
     pub recipe: Recipe,
     /// The model's shape.
     pub decoder: Decoder,
+    /// Longest sequence of the run.
+    pub context: usize,
+    /// The parameters of a checkpoint, at which networks begin; without one they begin at random.
+    pub start: Option<Arc<Vec<f32>>>,
     /// What networks are made of.
     pub trained: Trained,
     /// The sources, ascending by name.
@@ -33,9 +37,13 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// A network at the start; its random part is a function of seed and purpose.
+    /// A network at the start: at the checkpoint, or at random as a function of seed and purpose.
     pub fn fresh(&self, seed: u64, purpose: u64) -> Network {
-        Network::new(self.trained.clone(), self.decoder.initial(&mut Stream::new(seed, purpose)))
+        let y = match &self.start {
+            Some(start) => self.trained.of(start),
+            None => self.decoder.initial(&mut Stream::new(seed, purpose)),
+        };
+        Network::new(self.trained.clone(), y)
     }
 
     /// The ledger's weights.
@@ -65,6 +73,26 @@ impl Trained {
         match self {
             Self::All => y.into(),
             Self::Part { frozen, selection } => Weights::with_trained(frozen, selection, y),
+        }
+    }
+
+    /// The trained list of a full one.
+    fn of(&self, all: &[f32]) -> Vec<f32> {
+        match self {
+            Self::All => all.to_vec(),
+            Self::Part { selection, .. } => selection.gather(all),
+        }
+    }
+
+    /// The full list with this list of trained parameters in place.
+    pub fn full<'a>(&self, y: &'a [f32]) -> Cow<'a, [f32]> {
+        match self {
+            Self::All => y.into(),
+            Self::Part { frozen, selection } => {
+                let mut all = frozen.to_vec();
+                selection.scatter(y, &mut all);
+                all.into()
+            }
         }
     }
 

@@ -28,6 +28,11 @@ impl Decoder {
         places.blocks.iter().position(is_trained).unwrap_or(places.blocks.len())
     }
 
+    /// The number of blocks through which the derivative goes, each of which keeps its intermediate values.
+    pub fn kept_blocks<T>(&self, y: Weights<T>) -> usize {
+        self.places.blocks.len() - self.lowest_trained(y)
+    }
+
     /// Adds the gradient to `g`, given d loss / d logits in `w.logits` and the caches of the forward pass.
     pub(super) fn backward<T: Real>(&self, y: Weights<T>, batch: &Batch, g: &mut [T], w: &mut Workspace<T>) {
         let a = &self.architecture;

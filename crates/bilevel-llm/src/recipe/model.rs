@@ -6,10 +6,15 @@ use bilevel::ConfigError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// `[model]`: a preset, or the sizes themselves; a size that is given replaces the preset's.
+/// `[model]`: a model that others trained, or a preset or the sizes themselves of one that is trained from scratch; a size
+/// that is given replaces the preset's.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
+    /// A model that others trained: a GGUF file, or a folder in the Hugging Face layout. It has its own sizes and tokenizer, so
+    /// that of the other keys only `context` may stand beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<PathBuf>,
     /// A named size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preset: Option<ModelPreset>,
@@ -28,7 +33,7 @@ pub struct ModelSpec {
     /// Width of the SwiGLU block.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ffn: Option<usize>,
-    /// Longest sequence, in tokens.
+    /// Longest sequence, in tokens; a checkpoint's own limit when that is less.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<usize>,
     /// Base of the rotary embedding.
@@ -83,6 +88,15 @@ impl ModelSpec {
         ] {
             ConfigError::require(size != Some(0), field, 0, "at least 1")?;
         }
+        if let Some(checkpoint) = &self.checkpoint {
+            let without = Self { checkpoint: None, context: None, ..self.clone() };
+            ConfigError::require(
+                without == Self::default(),
+                "model.checkpoint",
+                checkpoint.display(),
+                "a checkpoint has its own sizes: leave preset, layers, width, heads, kv_heads, ffn and rope_base out",
+            )?;
+        }
         if let Some(context) = self.context {
             ConfigError::require(context >= 4, "model.context", context, "at least 4 tokens")?;
         }
@@ -113,7 +127,7 @@ impl ModelSpec {
         let sizes = self.sizes();
         (sizes.width, sizes.heads, sizes.kv_heads)
     }
-    /// All sizes, with the preset's where not given.
+    /// All sizes of a model that is trained from scratch, with the preset's where not given.
     pub fn sizes(&self) -> ModelSizes {
         let (layers, width, heads, kv_heads, ffn, context) = match self.preset.unwrap_or_default() {
             ModelPreset::Nano => (2, 48, 4, 2, 128, 96),

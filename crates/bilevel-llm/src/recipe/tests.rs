@@ -39,7 +39,7 @@ fn a_recipe_survives_its_own_toml() {
     recipe.reweight.damping = Damping::Fixed(0.5);
     recipe.reweight.initial = Some([("a".to_owned(), 0.25), ("b".to_owned(), 0.75)].into());
     recipe.reweight.step = UpperStep::Reach(2.5);
-    recipe.tokenizer = TokenizerSpec::Bpe { vocabulary: 300 };
+    recipe.tokenizer = Some(TokenizerSpec::Bpe { vocabulary: 300 });
     assert_eq!(Recipe::parse(&recipe.to_toml(), Path::new("")).unwrap(), recipe);
 }
 
@@ -84,6 +84,26 @@ fn values_out_of_range_name_field_value_and_remedy() {
         ),
         ("budget = 1000", "budget = 10\n[reweight]\nstep = \"far\"", vec!["line 5", "{ reach = … }"]),
         ("budget = 1000", "budget = 10\n[model]\nwidth = 30\nheads = 4", vec!["model.heads = 4", "30"]),
+        (
+            "budget = 1000",
+            "budget = 10\n[model]\ncheckpoint = \"m.gguf\"\nwidth = 64",
+            vec!["model.checkpoint = data/m.gguf", "its own sizes"],
+        ),
+        (
+            "budget = 1000",
+            "budget = 10\n[model]\ncheckpoint = \"m.gguf\"\n[tokenizer]\nkind = \"bytes\"",
+            vec!["tokenizer = given beside", "its own"],
+        ),
+        (
+            "budget = 1000",
+            "budget = 10\n[tune]\nkind = \"last-layers\"\nlayers = 2",
+            vec!["tune.kind = last-layers", "model.checkpoint"],
+        ),
+        (
+            "budget = 1000",
+            "budget = 10\n[model]\ncheckpoint = \"m.gguf\"\n[tune]\nkind = \"last-layers\"\nlayers = 0",
+            vec!["tune.layers = 0", "at least 1"],
+        ),
         ("name = \"b\"", "name = \"a\"", vec!["source.name = a", "own name"]),
         ("response = \"answer\"", "", vec!["source.a.response", "go together"]),
     ] {

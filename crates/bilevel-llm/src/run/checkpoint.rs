@@ -74,12 +74,13 @@ fn list_names(networks: usize) -> Vec<String> {
 /// The state as text, and the lists that were asked for.
 type Contents = (String, Vec<Vec<f32>>);
 
-/// Hash as text.
+/// Hash of bytes, as text.
 pub fn hex(bytes: impl AsRef<[u8]>) -> String {
     digits(Sha256::new_with_prefix(bytes))
 }
 
-fn digits(hash: Sha256) -> String {
+/// A hash as text.
+pub fn digits(hash: Sha256) -> String {
     hash.finalize().iter().fold(String::new(), |mut s, b| {
         let _ = write!(s, "{b:02x}");
         s

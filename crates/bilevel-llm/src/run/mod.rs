@@ -3,6 +3,7 @@
 mod chain;
 mod checkpoint;
 mod judge;
+mod model;
 
 use std::{
     collections::BTreeMap,
@@ -22,19 +23,19 @@ use crate::{
     error::ReweightError,
     eval::{compare, spread},
     methods::{self, Job, Learner, Visit},
-    model::Decoder,
-    pretrained,
+    pretrained::{self, ChatTemplate},
     progress::{Progress, ProgressEvent},
-    recipe::{Method, Recipe, SourceSpec},
+    recipe::{Method, Recipe},
     result::{MethodResult, ModelInfo, RunResult, SourceInfo, Timings, WeightBar},
     source::{Dataset, Order, Reader, gather},
     tokenizer::Tokenizer,
-    train::{Buffers, Setting, StepBatch, Trained, weighted_gradient},
+    train::{Buffers, Setting, StepBatch, weighted_gradient},
 };
 use chain::{Chain, ChainResult};
 use checkpoint::Store;
 pub(crate) use checkpoint::hex;
 use judge::Judgement;
+use model::Model;
 
 /// Data that are read, a model that is shaped: everything before the first step.
 #[derive(Clone, Debug)]
@@ -43,6 +44,10 @@ pub struct Prepared {
     pub setting: Setting,
     /// The tokenizer.
     pub tokenizer: Tokenizer,
+    /// The checkpoint's chat template, which is kept with the tuned model.
+    chat_template: Option<ChatTemplate>,
+    /// Hash of the checkpoint's numbers and tokenizer; empty without a checkpoint.
+    checkpoint_hash: String,
     /// The sources.
     pub sources: Vec<SourceInfo>,
     /// Validation examples that overlap with the test set.
@@ -56,6 +61,8 @@ pub struct Prepared {
 pub struct Forecast {
     /// Parameters of the model.
     pub parameters: u64,
+    /// Those that are trained.
+    pub trained: u64,
     /// Training steps of a retraining.
     pub steps: u64,
     /// Seconds of the whole run on this machine, from a training step that was timed.
@@ -74,9 +81,8 @@ pub fn prepare(recipe: &Recipe) -> Result<Prepared, ReweightError> {
     for data in specs.iter().map(|spec| &spec.data).chain([&recipe.validation, &recipe.test]) {
         Reader::require_files(data)?;
     }
-    let tokenizer = tokenizer(recipe, &specs)?;
-    let sizes = recipe.model.sizes();
-    let data = gather(recipe, &specs, &tokenizer, sizes.context)?;
+    let model = Model::new(recipe, &specs)?;
+    let data = gather(recipe, &specs, &model.tokenizer, model.context)?;
     let mut warnings = data.warnings;
     if recipe.run.seeds.len() < 3 {
         warnings.push(format!(
@@ -84,33 +90,27 @@ pub fn prepare(recipe: &Recipe) -> Result<Prepared, ReweightError> {
             recipe.run.seeds.len()
         ));
     }
-    let decoder = Decoder::new(sizes, tokenizer.vocabulary());
+    let Model { decoder, tokenizer, context, start, trained, chat_template, hash } = model;
     let setting = Setting {
         recipe: recipe.clone(),
         decoder,
-        trained: Trained::All,
+        context,
+        start,
+        trained,
         sources: data.sources,
         validation: data.validation,
         test: data.test,
     };
     let validation_overlap_with_test = data.validation_overlap_with_test;
-    Ok(Prepared { setting, tokenizer, sources: data.infos, validation_overlap_with_test, warnings })
-}
-
-/// The tokenizer; only training one reads the sources, once more than everything else does.
-fn tokenizer(recipe: &Recipe, sources: &[&SourceSpec]) -> Result<Tokenizer, ReweightError> {
-    let mut refused = None;
-    let mut records = sources.iter().flat_map(|source| Reader::new(&source.data));
-    let texts = std::iter::from_fn(|| match records.next()? {
-        Ok(record) => Some(record),
-        Err(error) => {
-            refused = Some(error);
-            None
-        }
-    });
-    let tokenizer = Tokenizer::new(&recipe.tokenizer, texts.flatten().map(|piece| piece.text));
-    // What the tokenizer says of texts that end too early is of no use.
-    refused.map_or(tokenizer, |error| Err(error.into()))
+    Ok(Prepared {
+        setting,
+        tokenizer,
+        chat_template,
+        checkpoint_hash: hash,
+        sources: data.infos,
+        validation_overlap_with_test,
+        warnings,
+    })
 }
 
 fn threads(recipe: &Recipe) -> usize {
@@ -142,20 +142,25 @@ impl Prepared {
         let chains = recipe.reweight.methods.len() * recipe.run.seeds.len();
         let workers = threads(recipe).min(chains) as f64;
         let parameters = setting.decoder.parameters() as u64;
+        let trained = network.y.len() as u64;
         let sizes = &setting.decoder.architecture.sizes;
         let batch_tokens = tokens / 2 / setting.sources.len() as u64;
-        let per_row = sizes.layers as u64
-            * (8 * sizes.width as u64 + 4 * sizes.ffn as u64 + (sizes.heads * sizes.context) as u64)
+        // blocks below the lowest trained one share one set of buffers
+        let layers = (setting.decoder.kept_blocks(network.weights()) + 1).min(sizes.layers) as u64;
+        let per_row = layers
+            * (8 * sizes.width as u64 + 4 * sizes.ffn as u64 + (sizes.heads * setting.context) as u64)
             + 2 * setting.decoder.architecture.vocabulary as u64;
         let data: u64 =
             setting.sources.iter().chain([&setting.validation, &setting.test]).map(Dataset::memory).sum();
         let lists = recipe.reweight.methods.iter().map(|&m| methods::footprint(m, recipe).lists());
         let lists = lists.max().unwrap_or(0) as u64;
+        let shared = setting.start.as_ref().map_or(0, |start| start.len() as u64);
         Forecast {
             parameters,
+            trained,
             steps: (recipe.run.budget as f64 / (per_token * tokens as f64 / 2.0)) as u64,
             seconds: units / per_token / (tokens as f64 / seconds) / workers,
-            memory: data + workers as u64 * 4 * (parameters * lists + batch_tokens * per_row),
+            memory: data + 4 * (shared + workers as u64 * (trained * lists + batch_tokens * per_row)),
         }
     }
 
@@ -178,6 +183,7 @@ impl Prepared {
         {
             text.push_str(&info.sha256);
         }
+        text.push_str(&self.checkpoint_hash);
         text.push_str(env!("CARGO_PKG_VERSION"));
         hex(text)
     }
@@ -354,7 +360,7 @@ fn finish(
             parameters: setting.decoder.parameters() as u64,
             layers: sizes.layers,
             width: sizes.width,
-            context: sizes.context,
+            context: setting.context,
             vocabulary: setting.decoder.architecture.vocabulary,
         },
         seeds: recipe.run.seeds.clone(),
@@ -366,7 +372,9 @@ fn finish(
     };
     save(&out.join("trace.jsonl"), trace.as_bytes())?;
     save(&out.join("timings.json"), &pretty(&timings))?;
-    pretrained::save(&out.join("model"), &setting.decoder, &ends[0].1, &prepared.tokenizer, None)?;
+    let parameters = setting.trained.full(&ends[0].1);
+    let template = prepared.chat_template.as_ref();
+    pretrained::save(&out.join("model"), &setting.decoder, &parameters, &prepared.tokenizer, template)?;
     save(&out.join("weights.json"), &pretty(&result))?;
     Ok(result)
 }

@@ -1,7 +1,13 @@
 use std::{fmt::Write as _, fs, path::PathBuf};
 
 use super::*;
-use crate::{progress::Silent, result::Phase};
+use crate::{
+    model::Decoder,
+    pretrained::Checkpoint,
+    progress::Silent,
+    recipe::{ModelSizes, ModelSpec, TokenizerSpec, TuneSpec},
+    result::Phase,
+};
 
 /// Sources of counting rows: `up` is the target's kind, `twin-a` and `twin-b` are one text, `noise` is random letters.
 fn folder(sources: &[&str]) -> (tempfile::TempDir, Recipe) {
@@ -61,11 +67,16 @@ impl Progress for StopAfter<'_> {
 
 #[test]
 fn a_run_that_is_stopped_again_and_again_ends_in_the_same_bytes_on_any_number_of_threads() {
-    let (folder, mut recipe) = folder(&["up", "noise"]);
+    let (folder, recipe) = folder(&["up", "noise"]);
+    stopped_again_and_again(folder.path(), recipe);
+}
+
+/// Runs a recipe whole on two threads and with stops on one, and compares.
+fn stopped_again_and_again(folder: &Path, mut recipe: Recipe) -> RunResult {
     recipe.run.threads = Some(2);
     let whole = run(&recipe);
     let expected = bytes(&recipe.run.out);
-    recipe.run.out = folder.path().join("again");
+    recipe.run.out = folder.join("again");
     recipe.run.threads = Some(1);
     let mut stops = 0;
     for patience in 1.. {
@@ -83,6 +94,67 @@ fn a_run_that_is_stopped_again_and_again_ends_in_the_same_bytes_on_any_number_of
     // and from the folder alone
     let again = resume(&recipe.run.out, &mut Silent, &AtomicBool::new(false)).unwrap();
     assert_eq!(again, whole);
+    whole
+}
+
+/// Writes a checkpoint of two blocks with random numbers, and makes the recipe tune its last block.
+fn tune_a_checkpoint(folder: &Path, recipe: &mut Recipe) -> Checkpoint {
+    let sizes =
+        ModelSizes { layers: 2, width: 16, heads: 2, kv_heads: 1, ffn: 24, context: 40, rope_base: 1e4 };
+    let tokenizer = Tokenizer::new(&TokenizerSpec::Bytes, std::iter::empty::<&str>()).unwrap();
+    let decoder = Decoder::new(sizes, tokenizer.vocabulary());
+    let parameters: Vec<f32> = decoder.initial(&mut bilevel::rng::Stream::new(8, 0));
+    let path = folder.join("tiny");
+    pretrained::save(&path, &decoder, &parameters, &tokenizer, None).unwrap();
+    recipe.model = ModelSpec { checkpoint: Some(path.clone()), context: Some(24), ..ModelSpec::default() };
+    recipe.tune = TuneSpec::LastLayers { layers: 1 };
+    Checkpoint::load(&path).unwrap()
+}
+
+#[test]
+fn the_last_block_of_a_checkpoint_is_tuned_and_the_rest_stands_still() {
+    let (folder, mut recipe) = folder(&["up", "noise"]);
+    recipe.run.budget = 30_000;
+    recipe.run.threads = Some(1);
+    recipe.reweight.methods.push(Method::Alignment);
+    let checkpoint = tune_a_checkpoint(folder.path(), &mut recipe);
+    let result = stopped_again_and_again(folder.path(), recipe.clone());
+    assert_eq!((result.model.context, result.model.layers), (24, 2));
+    let tuned = Checkpoint::load(&recipe.run.out.join("model")).unwrap();
+    let is_trained = |name: &str| name.starts_with("model.layers.1.") || name == "model.norm.weight";
+    for tensor in checkpoint.decoder.tensors() {
+        let (old, new) =
+            (&checkpoint.parameters[tensor.range.clone()], &tuned.parameters[tensor.range.clone()]);
+        assert_eq!(old != new, is_trained(&tensor.name), "{}", tensor.name);
+    }
+    // what is saved on the way is the trained part alone
+    let trained = prepare(&recipe).unwrap().setting.fresh(1, 0).y.len();
+    assert!(trained < checkpoint.parameters.len() / 2, "{trained}");
+    let done = fs::metadata(recipe.run.out.join("checkpoints/uniform-1.done.safetensors")).unwrap().len();
+    assert!((done as usize) < 4 * trained + 40_000, "{done} bytes for {trained} numbers");
+    // every method starts where the checkpoint is
+    let text = fs::read_to_string(recipe.run.out.join("trace.jsonl")).unwrap();
+    let rows: Vec<crate::TraceRow> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let first: Vec<_> = rows.iter().filter(|r| r.step == 0).map(|r| r.validation_loss.unwrap()).collect();
+    assert!(first.len() >= 5 && first.iter().all(|loss| *loss == first[0]), "{first:?}");
+}
+
+#[test]
+fn another_checkpoint_under_the_same_name_is_not_gone_on_with() {
+    let (folder, mut recipe) = folder(&["up"]);
+    recipe.run.budget = 3_000;
+    recipe.reweight.methods = vec![Method::Uniform];
+    let mut checkpoint = tune_a_checkpoint(folder.path(), &mut recipe);
+    run(&recipe);
+    checkpoint.parameters[7] += 1.0;
+    let path = recipe.model.checkpoint.clone().unwrap();
+    pretrained::save(&path, &checkpoint.decoder, &checkpoint.parameters, &checkpoint.tokenizer, None)
+        .unwrap();
+    let error = reweight(&recipe, &mut Silent, &AtomicBool::new(false)).unwrap_err().to_string();
+    assert!(error.contains("uniform-1") && error.contains("belongs to"), "{error}");
+    recipe.tune = TuneSpec::LastLayers { layers: 3 };
+    let error = prepare(&recipe).unwrap_err().to_string();
+    assert!(error.contains("tune.layers = 3") && error.contains("2 blocks"), "{error}");
 }
 
 /// Copies the result folder at one message, as a process killed at that moment would leave it.

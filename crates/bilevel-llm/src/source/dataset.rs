@@ -26,7 +26,8 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Tokenises records as they are read, those that `is_kept` does not leave out. An example is cut to `context` + 1
+    /// Tokenises records as they are read, those that `is_kept` does not leave out. In front of each stands what the tokenizer
+    /// puts in front of every text, after it the token that ends a text. An example is cut to `context` + 1
     /// tokens: running text into several examples, anything else at its end, after its prompt has been cut at its
     /// beginning to half of the context. Tokens are kept in files of the folder `scratch`, or in memory without.
     pub fn read(
@@ -81,8 +82,9 @@ impl Dataset {
 
     fn push(&mut self, record: &Record, tokenizer: &Tokenizer, context: usize) -> Result<(), ReweightError> {
         let is_text = record.iter().all(|p| p.is_learned);
-        let mut tokens = vec![tokenizer.begin()];
-        let mut learned = vec![false];
+        let mut tokens = tokenizer.prefix();
+        let first = tokens.len();
+        let mut learned = vec![false; first];
         for piece in record {
             // running text is used whole, in windows; of everything else only what fits
             let limit = if is_text { usize::MAX } else { BYTES_PER_TOKEN * (context + 1) };
@@ -108,8 +110,8 @@ impl Dataset {
             self.info.truncated += 1;
             let prompt = learned.iter().position(|&l| l).unwrap_or(tokens.len());
             let kept = prompt.min((longest / 2).max(longest.saturating_sub(tokens.len() - prompt)));
-            tokens.drain(1..=prompt - kept);
-            learned.drain(1..=prompt - kept);
+            tokens.drain(first..first + prompt - kept);
+            learned.drain(first..first + prompt - kept);
             tokens.truncate(longest);
             learned.truncate(longest);
         }

@@ -1,0 +1,107 @@
+//! The model of a recipe: shaped by its sizes, or read from a checkpoint.
+
+use std::sync::Arc;
+
+use bilevel::ConfigError;
+use sha2::{Digest, Sha256};
+
+use super::checkpoint::digits;
+use crate::{
+    error::ReweightError,
+    model::{Decoder, Part},
+    pretrained::{ChatTemplate, Checkpoint},
+    recipe::{Recipe, SourceSpec, TuneSpec},
+    source::Reader,
+    tokenizer::Tokenizer,
+    train::Trained,
+};
+
+/// A model before the first step.
+#[derive(Clone, Debug)]
+pub struct Model {
+    pub decoder: Decoder,
+    pub tokenizer: Tokenizer,
+    /// Longest sequence of the run.
+    pub context: usize,
+    /// The checkpoint's parameters; random ones without.
+    pub start: Option<Arc<Vec<f32>>>,
+    pub trained: Trained,
+    pub chat_template: Option<ChatTemplate>,
+    /// Hash of everything that the checkpoint gives to the run; empty without one.
+    pub hash: String,
+}
+
+impl Model {
+    /// The model of a recipe; `sources` are read only to train a tokenizer.
+    ///
+    /// # Errors
+    /// When the checkpoint or a source cannot be read, or more blocks are to be trained than there are.
+    pub fn new(recipe: &Recipe, sources: &[&SourceSpec]) -> Result<Self, ReweightError> {
+        if let Some(path) = &recipe.model.checkpoint {
+            return Self::pretrained(recipe, Checkpoint::load(path)?);
+        }
+        let (sizes, tokenizer) = (recipe.model.sizes(), tokenizer(recipe, sources)?);
+        Ok(Self {
+            decoder: Decoder::new(sizes, tokenizer.vocabulary()),
+            tokenizer,
+            context: sizes.context,
+            start: None,
+            trained: Trained::All,
+            chat_template: None,
+            hash: String::new(),
+        })
+    }
+
+    fn pretrained(recipe: &Recipe, checkpoint: Checkpoint) -> Result<Self, ReweightError> {
+        let Checkpoint { decoder, parameters, tokenizer, chat_template } = checkpoint;
+        let sizes = &decoder.architecture.sizes;
+        let mut hash = Sha256::new();
+        hash.update(format!("{:?}", decoder.architecture));
+        hash.update(tokenizer.to_json()?);
+        hash.update(format!("{:?} {}", tokenizer.prefix(), tokenizer.end()));
+        for part in parameters.chunks(1 << 14) {
+            hash.update(part.iter().flat_map(|a| a.to_le_bytes()).collect::<Vec<u8>>());
+        }
+        let start = Arc::new(parameters);
+        let trained = match recipe.tune {
+            TuneSpec::All => Trained::All,
+            TuneSpec::LastLayers { layers } => {
+                ConfigError::require(
+                    layers <= sizes.layers,
+                    "tune.layers",
+                    layers,
+                    &format!("the checkpoint has {} blocks", sizes.layers),
+                )?;
+                let blocks = (sizes.layers - layers..sizes.layers).map(Part::Block);
+                let parts: Vec<Part> = blocks.chain([Part::FinalNorm]).collect();
+                Trained::Part { frozen: start.clone(), selection: Arc::new(decoder.select(&parts)) }
+            }
+        };
+        Ok(Self {
+            context: recipe.model.context.unwrap_or(usize::MAX).min(sizes.context),
+            decoder,
+            tokenizer: tokenizer.for_data(),
+            start: Some(start),
+            trained,
+            chat_template,
+            hash: digits(hash),
+        })
+    }
+}
+
+/// The tokenizer; only training one reads the sources, once more than everything else does.
+fn tokenizer(recipe: &Recipe, sources: &[&SourceSpec]) -> Result<Tokenizer, ReweightError> {
+    let mut refused = None;
+    let mut records = sources.iter().flat_map(|source| Reader::new(&source.data));
+    let texts = std::iter::from_fn(|| match records.next()? {
+        Ok(record) => Some(record),
+        Err(error) => {
+            refused = Some(error);
+            None
+        }
+    });
+    let spec = recipe.tokenizer.clone().unwrap_or_default();
+    let tokenizer = Tokenizer::new(&spec, texts.flatten().map(|piece| piece.text));
+    // What the tokenizer says of texts that end too early is of no use.
+    refused.map_or(tokenizer, |error| Err(error.into()))
+}
