@@ -115,6 +115,12 @@ impl HyperCleaning {
             Sample::Batch(rows) => rows[i] as usize,
         })
     }
+    /// w(x_i) over the count, for the i-th of a sample.
+    fn share<'a>(&self, x: &'a [f64], s: Sample<'a>) -> impl Fn(usize) -> f64 + 'a {
+        let (count, number) = self.chosen(s);
+        let weighting = self.weighting;
+        move |i| weighting.at(x[number(i)]).0 / count
+    }
     fn square(y: &[f64]) -> f64 {
         y.iter().map(|y| y * y).sum()
     }
@@ -173,16 +179,17 @@ impl FiniteSum for HyperCleaning {
         self.scatter(x, &self.classifier.losses(y, &self.train, s), s)
     }
     fn g_grad_y(&self, x: &[f64], y: &[f64], s: Sample) -> Vec<f64> {
-        self.weighted_gradient(x, y, s).1
+        let mut gradient = self.classifier.gradient(y, &self.train, s, self.share(x, s));
+        self.add_ridge(y, &mut gradient);
+        gradient
     }
     fn g_grad(&self, x: &[f64], y: &[f64], s: Sample) -> (Vec<f64>, Vec<f64>) {
-        let (losses, gradient) = self.weighted_gradient(x, y, s);
+        let (losses, mut gradient) = self.classifier.losses_and_gradient(y, &self.train, s, self.share(x, s));
+        self.add_ridge(y, &mut gradient);
         (self.scatter(x, &losses, s), gradient)
     }
     fn g_hvp_yy(&self, x: &[f64], y: &[f64], u: &[f64], s: Sample) -> Vec<f64> {
-        let (count, number) = self.chosen(s);
-        let weight = |i| self.weighting.at(x[number(i)]).0 / count;
-        let mut product = self.classifier.curvature(y, u, &self.train, s, weight);
+        let mut product = self.classifier.curvature(y, u, &self.train, s, self.share(x, s));
         self.add_ridge(u, &mut product);
         product
     }
@@ -219,17 +226,6 @@ impl FiniteSum for HyperCleaning {
             ("recall", recall),
             ("f1", f1),
         ]
-    }
-}
-
-impl HyperCleaning {
-    /// Losses, and ∇_y g.
-    fn weighted_gradient(&self, x: &[f64], y: &[f64], s: Sample) -> (Vec<f64>, Vec<f64>) {
-        let (count, number) = self.chosen(s);
-        let weight = |i| self.weighting.at(x[number(i)]).0 / count;
-        let (losses, mut gradient) = self.classifier.gradient(y, &self.train, s, weight);
-        self.add_ridge(y, &mut gradient);
-        (losses, gradient)
     }
 }
 

@@ -72,7 +72,18 @@ impl Vector for Dense {
     }
     fn dot(&self, other: &Self) -> f64 {
         assert_eq!(self.len(), other.len(), "dot product of vectors of different length");
-        self.iter().zip(other).map(|(a, b)| a * b).sum()
+        // eight running sums do not wait for one another, and err less than one
+        let (a, a_rest) = self.as_chunks::<8>();
+        let (b, b_rest) = other.as_chunks::<8>();
+        let mut sums = [0.0; 8];
+        for (a, b) in a.iter().zip(b) {
+            for k in 0..8 {
+                sums[k] += a[k] * b[k];
+            }
+        }
+        let rest: f64 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
+        let [a, b, c, d, e, f, g, h] = sums;
+        ((a + b) + (c + d)) + ((e + f) + (g + h)) + rest
     }
     fn axpy(&mut self, a: f64, x: &Self) {
         assert_eq!(self.len(), x.len(), "sum of vectors of different length");
@@ -91,6 +102,9 @@ impl Vector for Dense {
         coordinates.to_vec()
     }
     fn is_finite(&self) -> bool {
-        self.iter().all(|a| a.is_finite())
+        // no early end: the answer is nearly always yes, and whole chunks are compared at once
+        let (chunks, rest) = self.as_chunks::<8>();
+        let all = |list: &[f64]| list.iter().fold(true, |all, a| all & a.is_finite());
+        chunks.iter().all(|chunk| all(chunk)) && all(rest)
     }
 }

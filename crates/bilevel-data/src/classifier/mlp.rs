@@ -1,7 +1,5 @@
 //! One hidden layer of logistic units: h = σ(A W₁), z = [h 1] W₂.
 
-use std::borrow::Cow;
-
 use crate::features::{Rows, product};
 
 /// Sizes of the network. W₁ has `columns × hidden` weights, in the place that the features want; W₂ follows, for each output
@@ -40,7 +38,7 @@ impl Mlp {
         self.first() + (self.hidden + 1) * self.outputs
     }
     fn rows<'a>(&self, hidden: &'a [f64]) -> Rows<'a> {
-        Rows::Dense { columns: self.hidden + 1, entries: Cow::Borrowed(hidden) }
+        Rows::Dense { columns: self.hidden + 1, entries: hidden, rows: None }
     }
 
     pub fn forward(&self, y: &[f64], rows: &Rows) -> Pass {

@@ -154,31 +154,52 @@ impl Classifier {
     /// The gradient of [`Classifier::mean_loss`].
     pub fn mean_gradient(&self, y: &[f64], examples: &Examples, s: Sample) -> Vec<f64> {
         let share = examples.share(s);
-        self.gradient(y, examples, s, |_| share).1
+        self.gradient(y, examples, s, |_| share)
     }
 
-    /// Losses ℓ_i, and Σ w_i ∇ℓ_i over the examples of a sample; `weight` tells w_i for the i-th of them.
+    /// Σ w_i ∇ℓ_i over the examples of a sample; `weight` tells w_i for the i-th of them.
     pub fn gradient(
         &self,
         y: &[f64],
         examples: &Examples,
         s: Sample,
         weight: impl Fn(usize) -> f64,
+    ) -> Vec<f64> {
+        self.differentiate(y, examples, s, weight, |z, _| self.link_probabilities(z)).1
+    }
+    /// Losses ℓ_i, and [`Classifier::gradient`].
+    pub fn losses_and_gradient(
+        &self,
+        y: &[f64],
+        examples: &Examples,
+        s: Sample,
+        weight: impl Fn(usize) -> f64,
     ) -> (Vec<f64>, Vec<f64>) {
+        self.differentiate(y, examples, s, weight, |z, labels| self.link_losses(z, labels))
+    }
+    /// What `link` returns while it turns outputs into probabilities, and the gradient.
+    fn differentiate<L>(
+        &self,
+        y: &[f64],
+        examples: &Examples,
+        s: Sample,
+        weight: impl Fn(usize) -> f64,
+        link: impl Fn(&mut [f64], Labels) -> L,
+    ) -> (L, Vec<f64>) {
         let (rows, labels) = examples.pick(s);
         match self.model {
             Model::Linear => {
                 let mut z = rows.times(y, self.link.outputs());
-                let losses = self.link_losses(&mut z, labels);
+                let linked = link(&mut z, labels);
                 self.weigh_residuals(&mut z, labels, weight);
-                (losses, rows.transposed_times(&z, self.link.outputs()))
+                (linked, rows.transposed_times(&z, self.link.outputs()))
             }
             Model::Mlp(mlp) => {
                 let mut pass = mlp.forward(y, &rows);
-                let losses = self.link_losses(&mut pass.outputs, labels);
+                let linked = link(&mut pass.outputs, labels);
                 self.weigh_residuals(&mut pass.outputs, labels, weight);
                 let gradient = mlp.pull_back(y, &rows, &pass, &pass.outputs);
-                (losses, gradient)
+                (linked, gradient)
             }
         }
     }
@@ -309,13 +330,14 @@ mod tests {
                     let along = |e: f64| -> Vec<f64> { y.iter().zip(&u).map(|(y, u)| y + e * u).collect() };
                     for s in [Sample::Full, Sample::Batch(&batch)] {
                         let e = 1e-5;
-                        let ahead = classifier.gradient(&along(e), &examples, s, weight);
-                        let behind = classifier.gradient(&along(-e), &examples, s, weight);
+                        let ahead = classifier.losses_and_gradient(&along(e), &examples, s, weight);
+                        let behind = classifier.losses_and_gradient(&along(-e), &examples, s, weight);
                         let slopes = classifier.slopes(&y, &u, &examples, s);
                         for (i, slope) in slopes.iter().enumerate() {
                             assert!(((ahead.0[i] - behind.0[i]) / (2.0 * e) - slope).abs() < 1e-9);
                         }
-                        let (losses, gradient) = classifier.gradient(&y, &examples, s, weight);
+                        let (losses, gradient) = classifier.losses_and_gradient(&y, &examples, s, weight);
+                        assert_eq!(gradient, classifier.gradient(&y, &examples, s, weight));
                         assert_eq!(losses, classifier.losses(&y, &examples, s));
                         let by_gradient: f64 = gradient.iter().zip(&u).map(|(g, u)| g * u).sum();
                         let by_slopes: f64 = slopes.iter().enumerate().map(|(i, s)| weight(i) * s).sum();

@@ -18,7 +18,7 @@ pub fn fitted(classifier: &Classifier, sets: &[&Examples], steps: usize) -> Vec<
     for k in 0..steps {
         let mut next = ahead.clone();
         for set in sets {
-            let gradient = classifier.gradient(&ahead, set, Sample::Full, |_| 1.0 / count as f64).1;
+            let gradient = classifier.gradient(&ahead, set, Sample::Full, |_| 1.0 / count as f64);
             next.iter_mut().zip(gradient).for_each(|(n, g)| *n -= step * g);
         }
         // Nesterov's weights for a convex function

@@ -260,6 +260,8 @@ impl<'a, P: Problem, S: Solver<P>> Run<'a, P, S> {
     fn drive(mut self, oracles: &Oracles<P>, mut at: CheckpointOf<P, S>) -> Result<ReportOf<P, S>, RunError> {
         let mut stopped = None;
         let mut judged_at = None;
+        // where the step began, in lists that are used again
+        let (mut x, mut y) = (at.state.iterate().0.clone(), at.state.iterate().1.clone());
         let mut status = loop {
             if let Some(end) = at.end.clone().or_else(|| stopped.take()) {
                 break end;
@@ -267,8 +269,8 @@ impl<'a, P: Problem, S: Solver<P>> Run<'a, P, S> {
             if let Some(end) = self.budget.exhausted(at.step, &at.counts, at.wall) {
                 break end;
             }
-            let (x, y) = at.state.iterate();
-            let (x, y) = (x.clone(), y.clone());
+            x.clone_from(at.state.iterate().0);
+            y.clone_from(at.state.iterate().1);
             let clock = Instant::now();
             let info = self.solver.step(oracles, &mut at.state);
             let spent = clock.elapsed();
@@ -291,7 +293,7 @@ impl<'a, P: Problem, S: Solver<P>> Run<'a, P, S> {
             if let Some(value) = info.value.filter(|value| value.is_finite())
                 && at.best.as_ref().is_none_or(|best| value < best.value)
             {
-                at.best = Some(Best { step: at.step, value, x, y });
+                at.best = Some(Best { step: at.step, value, x: x.clone(), y: y.clone() });
             }
             at.step += 1;
             at.counts = oracles.counts();

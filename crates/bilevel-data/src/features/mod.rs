@@ -1,5 +1,7 @@
 //! Matrices of features, dense or sparse, and products of some of their rows with a few columns.
 
+mod kernels;
+
 use std::borrow::Cow;
 
 use bilevel::problem::Sample;
@@ -50,12 +52,14 @@ pub struct Place {
 /// Some rows of a matrix.
 #[derive(Debug)]
 pub enum Rows<'a> {
-    /// Rows side by side, those of a batch copied.
+    /// Numbers of rows of a dense matrix.
     Dense {
         /// Number of columns.
         columns: usize,
-        /// The rows.
-        entries: Cow<'a, [f64]>,
+        /// All rows of the matrix, side by side.
+        entries: &'a [f64],
+        /// The rows; `None`: all.
+        rows: Option<&'a [u64]>,
     },
     /// Numbers of rows of a sparse matrix.
     Sparse {
@@ -90,20 +94,13 @@ impl Features {
     }
     /// The rows of a sample.
     pub fn pick<'a>(&'a self, s: Sample<'a>) -> Rows<'a> {
-        match (self, s) {
-            (Self::Dense(dense), Sample::Full) => {
-                Rows::Dense { columns: dense.columns, entries: Cow::Borrowed(&dense.entries) }
-            }
-            (Self::Dense(dense), Sample::Batch(rows)) => {
-                let mut entries = Vec::with_capacity(rows.len() * dense.columns);
-                for &row in rows {
-                    let start = row as usize * dense.columns;
-                    entries.extend_from_slice(&dense.entries[start..start + dense.columns]);
-                }
-                Rows::Dense { columns: dense.columns, entries: entries.into() }
-            }
-            (Self::Sparse(matrix), Sample::Full) => Rows::Sparse { matrix, rows: None },
-            (Self::Sparse(matrix), Sample::Batch(rows)) => Rows::Sparse { matrix, rows: Some(rows) },
+        let rows = match s {
+            Sample::Full => None,
+            Sample::Batch(rows) => Some(rows),
+        };
+        match self {
+            Self::Dense(Dense { columns, entries }) => Rows::Dense { columns: *columns, entries, rows },
+            Self::Sparse(matrix) => Rows::Sparse { matrix, rows },
         }
     }
     /// These rows, in this order.
@@ -158,7 +155,7 @@ impl Rows<'_> {
     /// Number of rows.
     pub fn len(&self) -> usize {
         match self {
-            Self::Dense { columns, entries } => entries.len() / columns,
+            Self::Dense { columns, entries, rows } => rows.map_or(entries.len() / columns, <[u64]>::len),
             Self::Sparse { matrix, rows } => rows.map_or(matrix.starts.len() - 1, <[u64]>::len),
         }
     }
@@ -171,16 +168,18 @@ impl Rows<'_> {
     pub fn times(&self, weights: &[f64], outputs: usize) -> Vec<f64> {
         let mut sums = vec![0.0; self.len() * outputs];
         match self {
-            Self::Dense { columns, entries } if outputs <= UNBLOCKED => {
-                for (row, sums) in entries.chunks_exact(*columns).zip(sums.chunks_exact_mut(outputs)) {
-                    for (weights, sum) in weights.chunks_exact(*columns).zip(sums) {
-                        *sum = dot(row, weights);
-                    }
-                }
+            Self::Dense { columns, entries, rows } if outputs <= BY_ROWS => {
+                kernels::times(
+                    |i| dense_row(entries, *columns, *rows, i),
+                    *columns,
+                    weights,
+                    &mut sums,
+                    outputs,
+                );
             }
-            Self::Dense { columns, entries } => product(
+            Self::Dense { columns, entries, rows } => product(
                 (&mut sums, [self.len(), outputs], [outputs, 1]),
-                (entries, [*columns, 1]),
+                (&side_by_side(entries, *columns, *rows), [*columns, 1]),
                 (weights, [1, *columns]),
                 *columns,
             ),
@@ -199,18 +198,15 @@ impl Rows<'_> {
     /// Aᵀ R: from `outputs` numbers for each row, side by side, a list in the place of weights.
     pub fn transposed_times(&self, numbers: &[f64], outputs: usize) -> Vec<f64> {
         match self {
-            Self::Dense { columns, entries } => {
+            Self::Dense { columns, entries, rows } => {
                 let mut weights = vec![0.0; columns * outputs];
-                if outputs <= UNBLOCKED {
-                    for (row, numbers) in entries.chunks_exact(*columns).zip(numbers.chunks_exact(outputs)) {
-                        for (number, weights) in numbers.iter().zip(weights.chunks_exact_mut(*columns)) {
-                            axpy(*number, row, weights);
-                        }
-                    }
+                if outputs <= BY_ROWS {
+                    let row = |i| dense_row(entries, *columns, *rows, i);
+                    kernels::transposed_times(row, *columns, numbers, &mut weights, outputs);
                 } else {
                     product(
                         (&mut weights, [*columns, outputs], [1, *columns]),
-                        (entries, [1, *columns]),
+                        (&side_by_side(entries, *columns, *rows), [1, *columns]),
                         (numbers, [outputs, 1]),
                         self.len(),
                     );
@@ -231,6 +227,24 @@ impl Rows<'_> {
     }
 }
 
+/// Up to this number of outputs dense rows are read where they stand: their weights stay in the fast memory.
+const BY_ROWS: usize = 16;
+
+/// The i-th chosen row of a dense matrix.
+fn dense_row<'a>(entries: &'a [f64], columns: usize, rows: Option<&[u64]>, i: usize) -> &'a [f64] {
+    &entries[row(rows, i) * columns..][..columns]
+}
+
+/// The chosen rows of a dense matrix, those of a batch copied.
+fn side_by_side<'a>(entries: &'a [f64], columns: usize, rows: Option<&[u64]>) -> Cow<'a, [f64]> {
+    match rows {
+        None => entries.into(),
+        Some(rows) => {
+            (0..rows.len()).flat_map(|i| dense_row(entries, columns, Some(rows), i)).copied().collect()
+        }
+    }
+}
+
 /// The number of the i-th chosen row.
 fn row(rows: Option<&[u64]>, i: usize) -> usize {
     rows.map_or(i, |rows| rows[i] as usize)
@@ -244,20 +258,6 @@ impl Sparse {
 
 /// nalgebra's path for fewer columns reads strided views out of bounds, and is no faster than a loop.
 const UNBLOCKED: usize = 5;
-
-/// ⟨a, b⟩ in four running sums, which the compiler puts side by side.
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    let (a4, a_rest) = a.as_chunks::<4>();
-    let (b4, b_rest) = b.as_chunks::<4>();
-    let mut sums = [0.0; 4];
-    for (a, b) in a4.iter().zip(b4) {
-        for k in 0..4 {
-            sums[k] += a[k] * b[k];
-        }
-    }
-    let rest: f64 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
-    (sums[0] + sums[1]) + (sums[2] + sums[3]) + rest
-}
 
 fn axpy(a: f64, x: &[f64], y: &mut [f64]) {
     y.iter_mut().zip(x).for_each(|(y, x)| *y += a * x);
@@ -321,7 +321,7 @@ pub(crate) mod tests {
 
     #[test]
     fn products_are_those_by_definition_for_every_kind() {
-        for outputs in [1, 3, 7] {
+        for outputs in [1, 3, 7, 17] {
             for features in both(11, 9, 1) {
                 let Features::Dense(Dense { entries, .. }) = &both(11, 9, 1)[0] else { unreachable!() };
                 let place = features.place(outputs);
