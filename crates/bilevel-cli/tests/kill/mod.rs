@@ -16,20 +16,25 @@ const ATTEMPTS: u32 = 12;
 const SIGKILL: i32 = 9;
 
 /// Starts the command, waits for the file that shows that its work has begun and then this long, and kills it. A run
-/// that had ended by then is thrown away and killed earlier.
+/// that had ended by then, or written the file that shows its end, is thrown away and killed earlier.
 ///
 /// # Panics
 /// When the command always ends first.
-pub fn while_it_runs(command: impl Fn() -> Command, folder: &Path, begun: &Path, moment: Duration) {
+pub fn while_it_runs(
+    command: impl Fn() -> Command,
+    folder: &Path,
+    [begun, ended]: [&str; 2],
+    moment: Duration,
+) {
     for attempt in 0..ATTEMPTS {
         let mut child = command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        while !begun.exists() && child.try_wait().unwrap().is_none() {
+        while !folder.join(begun).exists() && child.try_wait().unwrap().is_none() {
             sleep(Duration::from_micros(200));
         }
         sleep(moment / 2_u32.pow(attempt));
         // Nothing can be tidied up after this signal.
         child.kill().unwrap();
-        if child.wait().unwrap().signal() == Some(SIGKILL) {
+        if child.wait().unwrap().signal() == Some(SIGKILL) && !folder.join(ended).exists() {
             return;
         }
         fs::remove_dir_all(folder).unwrap();
