@@ -22,19 +22,22 @@ pub enum Entry {
     GaussNewton,
     /// ⟨∇L_i, v⟩.
     Directional,
+    /// Losses of a proxy and of its reference model.
+    Excess,
     /// Validation and test losses that only inform the reader; not counted, for any method.
     Observation,
 }
 
 impl Entry {
     /// All entries, in the order of reports.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Training,
         Self::LosingContinuations,
         Self::Selection,
         Self::ValidationGradient,
         Self::GaussNewton,
         Self::Directional,
+        Self::Excess,
         Self::Observation,
     ];
     fn words(self) -> &'static str {
@@ -45,13 +48,14 @@ impl Entry {
             Self::ValidationGradient => "validation gradients",
             Self::GaussNewton => "Gauss-Newton products",
             Self::Directional => "directional derivatives of the sources",
+            Self::Excess => "losses over a reference model",
             Self::Observation => "evaluation for the trace (not counted)",
         }
     }
     fn weight(self, weights: &LedgerSpec) -> f64 {
         match self {
             Self::Training | Self::LosingContinuations => weights.training,
-            Self::Selection => weights.evaluation,
+            Self::Selection | Self::Excess => weights.evaluation,
             Self::ValidationGradient => weights.gradient,
             Self::GaussNewton => weights.gauss_newton,
             Self::Directional => weights.directional,
@@ -65,13 +69,13 @@ impl Entry {
 pub struct Ledger {
     budget: f64,
     weights: LedgerSpec,
-    tokens: [u64; 7],
+    tokens: [u64; 8],
 }
 
 impl Ledger {
     /// An empty account.
     pub fn new(budget: f64, weights: LedgerSpec) -> Self {
-        Self { budget, weights, tokens: [0; 7] }
+        Self { budget, weights, tokens: [0; 8] }
     }
     /// Units that so many tokens of an entry cost.
     pub fn price(&self, entry: Entry, tokens: u64) -> f64 {

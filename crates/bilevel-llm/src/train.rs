@@ -246,6 +246,11 @@ impl StepBatch {
         }
         Self { parts, tokens }
     }
+
+    /// The parts of each source's batch.
+    pub fn parts(&self) -> &[Vec<Batch>] {
+        &self.parts
+    }
 }
 
 /// What a training step measured.

@@ -23,6 +23,10 @@ pub mod purpose {
     pub const RETRAINING: u64 = 1;
     /// Weights at random.
     pub const RANDOM: u64 = 2;
+    /// Mixtures at which a regression is read off.
+    pub const SIMULATION: u64 = 3;
+    /// The mixture of the first proxy; those of others follow.
+    pub const PROXIES: u64 = 1 << 16;
 }
 
 /// Numbers of orders of examples; different ones are independent.

@@ -5,11 +5,13 @@
 //! judges the weights) is the same for all and stands in [`crate::run`].
 
 mod alignment;
+mod doremi;
 mod estimate;
 mod fixed;
 mod grid;
 mod hg_ms;
 mod job;
+mod regmix;
 mod scalebio;
 mod upper;
 
@@ -26,10 +28,12 @@ use crate::{
 };
 
 pub use alignment::Alignment;
+pub use doremi::DoReMi;
 pub use fixed::Fixed;
 pub use grid::Grid;
 pub use hg_ms::HgMs;
 pub use job::{Job, Orders, TRACED, Tools, order, purpose};
+pub use regmix::RegMix;
 pub use scalebio::{ScaleBio, Variant};
 pub use upper::{UpperState, softmax};
 
@@ -202,6 +206,8 @@ pub fn visit<V: Visit>(method: Method, visitor: V) -> V::Output {
         Method::HgMs => visitor.visit(&HgMs),
         Method::Alignment => visitor.visit(&Alignment),
         Method::Grid => visitor.visit(&Grid),
+        Method::DoReMi => visitor.visit(&DoReMi),
+        Method::RegMix => visitor.visit(&RegMix),
         Method::ScaleBio => visitor.visit(&ScaleBio { variant: Variant::AsPublished }),
         Method::ScaleBioReleased => visitor.visit(&ScaleBio { variant: Variant::AsReleased }),
         Method::Uniform | Method::Proportional | Method::Random | Method::Temperature | Method::Given => {

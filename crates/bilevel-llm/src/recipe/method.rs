@@ -34,11 +34,17 @@ pub enum Method {
     Temperature,
     /// The weights of `reweight.given`, for instance those that a smaller model learned.
     Given,
+    /// Weights that grow where a proxy's loss exceeds a reference model's; the target has no part in it.
+    #[serde(rename = "doremi")]
+    DoReMi,
+    /// Regression of the validation losses of proxies at random mixtures.
+    #[serde(rename = "regmix")]
+    RegMix,
 }
 
 impl Method {
     /// Every method.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::HgMs,
         Self::Uniform,
         Self::Proportional,
@@ -49,6 +55,8 @@ impl Method {
         Self::ScaleBioReleased,
         Self::Temperature,
         Self::Given,
+        Self::DoReMi,
+        Self::RegMix,
     ];
     /// Its name in recipes and results.
     pub fn name(self) -> &'static str {
@@ -63,6 +71,8 @@ impl Method {
             Self::ScaleBioReleased => "scalebio-released",
             Self::Temperature => "temperature",
             Self::Given => "given",
+            Self::DoReMi => "doremi",
+            Self::RegMix => "regmix",
         }
     }
 }

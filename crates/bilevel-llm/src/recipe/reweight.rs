@@ -53,6 +53,8 @@ pub struct ReweightSpec {
     /// Weights of the method `given` by source name, all sources, sum 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub given: Option<BTreeMap<String, f64>>,
+    /// Models that the method `regmix` trains out of its budget, at least one more than there are sources.
+    pub proxies: usize,
     /// Of the methods `scalebio` and `scalebio-released`.
     pub scalebio: ScaleBioSpec,
 }
@@ -129,6 +131,7 @@ impl Default for ReweightSpec {
             grid_step: 0.25,
             exponent: 0.5,
             given: None,
+            proxies: 12,
             scalebio: ScaleBioSpec::default(),
         }
     }
@@ -342,6 +345,12 @@ impl ReweightSpec {
         )?;
         need((0.0..=1.0).contains(&self.exponent), "reweight.exponent", self.exponent, "between 0 and 1")?;
         self.scalebio.validate()?;
+        need(
+            self.proxies > k || !self.methods.contains(&Method::RegMix),
+            "reweight.proxies",
+            self.proxies,
+            &format!("at least one more than the {k} sources, or a line does not fit"),
+        )?;
         if let Some(initial) = &self.initial {
             need_simplex("reweight.initial", initial, names)?;
             if let Some((name, weight)) = initial.iter().find(|(_, w)| **w == 0.0) {

@@ -2,6 +2,7 @@ use std::{fmt::Write as _, fs, path::PathBuf};
 
 use super::*;
 use crate::{
+    ledger::Entry,
     model::Decoder,
     pretrained::Checkpoint,
     progress::Silent,
@@ -210,9 +211,20 @@ fn acceptance_22_ledger_entries_sum_to_the_budget_within_one_training_step() {
             assert!(sum <= ledger.budget && ledger.budget - sum < step, "{ledger:?}");
         }
     }
-    let search = result.methods[0].seeds[0].search.as_ref().unwrap();
-    for entry in search.entries.iter().filter(|e| e.weight > 0.0) {
-        assert!(entry.units > 0.0, "{entry:?}");
+    spends_on_what_it_declares(&result);
+}
+
+/// Each search spends on every entry that its method declares, and on no other.
+fn spends_on_what_it_declares(result: &RunResult) {
+    for method in &result.methods {
+        let declared = methods::entries(method.method);
+        let lines =
+            method.seeds.iter().filter_map(|seed| seed.search.as_ref()).flat_map(|search| {
+                search.entries.iter().zip(Entry::ALL).filter(|(line, _)| line.weight > 0.0)
+            });
+        for (line, entry) in lines {
+            assert_eq!(line.units > 0.0, declared.contains(&entry), "{}: {line:?}", method.method);
+        }
     }
 }
 
@@ -284,6 +296,7 @@ fn scalebio_lowers_noise_gives_twins_equal_weight_and_pays_for_both_networks() {
     recipe.reweight.methods = vec![Method::ScaleBioReleased, Method::ScaleBio];
     recipe.reweight.scalebio.step = 0.05;
     let result = run(&recipe);
+    spends_on_what_it_declares(&result);
     for method in &result.methods {
         for seed in &method.seeds {
             let search = seed.search.as_ref().unwrap();
@@ -297,6 +310,27 @@ fn scalebio_lowers_noise_gives_twins_equal_weight_and_pays_for_both_networks() {
         let [noise, twin, up] = &method.weights[..] else { panic!("three sources") };
         assert!(noise.mean < twin.mean && noise.mean < up.mean, "{}: {:?}", method.method, method.weights);
     }
+}
+
+#[test]
+fn doremi_and_regmix_spend_one_budget_and_twins_are_treated_alike() {
+    let (_folder, mut recipe) = folder(&["up", "noise", "twin"]);
+    recipe.reweight.methods = vec![Method::DoReMi, Method::RegMix];
+    recipe.reweight.proxies = 6;
+    let result = run(&recipe);
+    spends_on_what_it_declares(&result);
+    for method in &result.methods {
+        for seed in &method.seeds {
+            let search = seed.search.as_ref().unwrap();
+            assert!(search.spent <= search.budget && search.spent > 0.7 * search.budget, "{search:?}");
+            assert!((seed.weights.iter().sum::<f64>() - 1.0).abs() < 1e-12, "{:?}", seed.weights);
+        }
+    }
+    // a proxy that differs from its reference by its weights alone has the same excess on equal sources, up to their
+    // different examples
+    let [_, twin, up] = &result.methods[0].weights[..] else { panic!("three sources") };
+    assert!((twin.mean - up.mean).abs() < 0.1, "{:?}", result.methods[0].weights);
+    assert_eq!(result.methods, run(&recipe).methods);
 }
 
 #[test]
