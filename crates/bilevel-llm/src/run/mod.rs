@@ -172,9 +172,12 @@ impl Prepared {
         all * recipe.run.seeds.len() as f64 * recipe.run.budget as f64
     }
 
-    /// What checkpoints belong to: everything that decides a number.
-    fn identity(&self) -> String {
-        let mut text = canonical(&self.setting.recipe).to_toml();
+    /// What checkpoints belong to: everything that decides a number. Relative paths start at `here`, so that the recipe
+    /// that is kept in the result folder, with paths in full, says the same.
+    fn identity(&self, here: &Path) -> String {
+        let mut recipe = canonical(&self.setting.recipe);
+        recipe.set_data_folder(here);
+        let mut text = recipe.to_toml();
         for info in self
             .sources
             .iter()
@@ -215,7 +218,7 @@ pub fn reweight(
     let here = std::env::current_dir().map_err(|e| ReweightError::io(".", e))?;
     kept.set_data_folder(&here);
     save(&out.join("recipe.toml"), kept.to_toml().as_bytes())?;
-    let store = Store::new(out.join("checkpoints"), prepared.identity())?;
+    let store = Store::new(out.join("checkpoints"), prepared.identity(&here))?;
     progress.report(&ProgressEvent::Started {
         total_units: prepared.units(),
         parameters: prepared.setting.decoder.parameters() as u64,

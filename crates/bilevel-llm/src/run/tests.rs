@@ -141,6 +141,19 @@ fn the_last_block_of_a_checkpoint_is_tuned_and_the_rest_stands_still() {
 }
 
 #[test]
+fn checkpoints_of_a_recipe_with_relative_paths_belong_to_the_one_with_full_paths() {
+    let (folder, recipe) = folder(&["up"]);
+    let mut prepared = prepare(&recipe).unwrap();
+    let whole = prepared.identity(Path::new("/elsewhere"));
+    let mut text = recipe.to_toml();
+    text = text.replace(&format!("{}/", folder.path().display()), "");
+    prepared.setting.recipe = Recipe::parse(&text, Path::new("")).unwrap();
+    assert_ne!(prepared.setting.recipe.test, recipe.test);
+    assert_eq!(prepared.identity(folder.path()), whole);
+    assert_ne!(prepared.identity(Path::new("/elsewhere")), whole);
+}
+
+#[test]
 fn another_checkpoint_under_the_same_name_is_not_gone_on_with() {
     let (folder, mut recipe) = folder(&["up"]);
     recipe.run.budget = 3_000;
