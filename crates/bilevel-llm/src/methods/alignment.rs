@@ -1,9 +1,9 @@
 //! One-step gradient alignment.
 
 use super::{
-    Advance, End, Footprint, Job, Learner, Search, Start, Tools,
+    Advance, Footprint, Job, Learner, Search, Tools,
     estimate::{Direction, GradientBatches, Half, differentiate},
-    job::{order, purpose},
+    job::order,
 };
 use crate::{error::ReweightError, ledger::Entry, model::Workspace, recipe::Recipe, train::Network};
 
@@ -29,10 +29,6 @@ impl Direction for Itself {
 impl Learner for Alignment {
     type Memory = ();
 
-    fn start(&self, job: &Job) -> Start<()> {
-        Start { weights: job.initial(), memory: (), networks: Some(vec![job.fresh(purpose::SEARCH)]) }
-    }
-
     fn advance(
         &self,
         job: &Job,
@@ -49,16 +45,6 @@ impl Learner for Alignment {
             certificate = differentiate(job, search, &networks[0], tools, &batches, None, &mut Itself)?;
         }
         Ok(Advance::Stepped { losses, certificate })
-    }
-
-    fn end(
-        &self,
-        job: &Job,
-        search: &mut Search<()>,
-        _networks: &mut Vec<Network>,
-        _validation_loss: f64,
-    ) -> End {
-        End::of_online(job, search)
     }
 
     fn footprint(&self, _recipe: &Recipe) -> Footprint {

@@ -3,14 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Advance, End, Footprint, Job, Learner, Search, Start, Tools, UpperState,
+    Advance, End, Footprint, Job, Learner, Search, Tools, UpperState,
     job::{order, purpose},
 };
 use crate::{
     error::ReweightError,
     ledger::Entry,
     recipe::{LedgerSpec, Recipe},
-    train::{Network, StepBatch, StepLosses, step_size},
+    train::{Network, StepBatch, step_size},
 };
 
 /// Step size of the logarithms of the weights.
@@ -54,14 +54,6 @@ fn share(ledger: &LedgerSpec) -> f64 {
 impl Learner for DoReMi {
     type Memory = Excess;
 
-    fn start(&self, job: &Job) -> Start<Excess> {
-        Start {
-            weights: job.initial(),
-            memory: Excess::default(),
-            networks: Some(vec![job.fresh(purpose::SEARCH)]),
-        }
-    }
-
     fn advance(
         &self,
         job: &Job,
@@ -88,7 +80,8 @@ impl Learner for DoReMi {
             let size = step_size(train, search.step, search.ledger.progress() / first);
             let losses = job.update(search.step, &mut networks[0], &batch, &p, size, &mut tools.buffers)?;
             search.ledger.charge(Entry::Training, batch.tokens);
-            return Ok(stepped(search, losses));
+            search.count(1, &losses);
+            return Ok(Advance::Stepped { losses, certificate: None });
         };
         let price = price + search.ledger.price(Entry::Excess, 2 * batch.tokens);
         if price > search.ledger.left() {
@@ -118,7 +111,8 @@ impl Learner for DoReMi {
         search.upper.place(&x, setting.recipe.reweight.cap);
         search.ledger.charge(Entry::Training, batch.tokens);
         search.ledger.charge(Entry::Excess, 2 * batch.tokens);
-        Ok(stepped(search, losses))
+        search.count(1, &losses);
+        Ok(Advance::Stepped { losses, certificate: None })
     }
 
     fn end(
@@ -145,12 +139,6 @@ impl Learner for DoReMi {
     fn entries(&self) -> &'static [Entry] {
         &[Entry::Training, Entry::Excess]
     }
-}
-
-fn stepped(search: &mut Search<Excess>, losses: StepLosses) -> Advance {
-    search.step += 1;
-    search.note(&losses);
-    Advance::Stepped { losses, certificate: None }
 }
 
 #[cfg(test)]

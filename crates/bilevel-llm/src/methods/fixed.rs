@@ -2,7 +2,7 @@
 
 use bilevel::rng::Stream;
 
-use super::{Advance, End, Footprint, Job, Learner, Search, Start, Tools, job::purpose};
+use super::{Advance, End, Job, Learner, Search, Start, Tools, job::purpose};
 use crate::{
     error::ReweightError,
     ledger::Entry,
@@ -66,10 +66,6 @@ impl Learner for Fixed {
 
     fn budgets(&self, _recipe: &Recipe) -> f64 {
         0.0
-    }
-
-    fn footprint(&self, _recipe: &Recipe) -> Footprint {
-        Footprint::TRAINING
     }
 
     fn entries(&self) -> &'static [Entry] {

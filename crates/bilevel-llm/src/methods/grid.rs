@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Advance, End, Footprint, Job, Learner, Search, Start, Tools,
+    Advance, End, Job, Learner, Search, Start, Tools,
     job::{order, purpose},
 };
 use crate::{error::ReweightError, ledger::Entry, recipe::Recipe, train::Network};
@@ -14,7 +14,7 @@ use crate::{error::ReweightError, ledger::Entry, recipe::Recipe, train::Network}
 pub struct Grid;
 
 /// Points tried so far and the best of them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tried {
     count: usize,
     best: Option<(f64, Vec<f64>)>,
@@ -26,7 +26,7 @@ impl Learner for Grid {
     fn start(&self, job: &Job) -> Start<Tried> {
         Start {
             weights: points(job).swap_remove(0),
-            memory: Tried { count: 0, best: None },
+            memory: Tried::default(),
             networks: Some(vec![job.fresh(purpose::SEARCH)]),
         }
     }
@@ -80,10 +80,6 @@ impl Learner for Grid {
         let n = (1.0 / recipe.reweight.grid_step).round();
         // points of the simplex with k corners and n intervals: C(n + k − 1, k − 1)
         (1..recipe.sources.len()).fold(1.0, |c, i| c * (n + i as f64) / i as f64)
-    }
-
-    fn footprint(&self, _recipe: &Recipe) -> Footprint {
-        Footprint::TRAINING
     }
 
     fn entries(&self) -> &'static [Entry] {

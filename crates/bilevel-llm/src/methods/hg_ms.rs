@@ -7,9 +7,9 @@ use bilevel::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Advance, End, Footprint, Job, Learner, Search, Start, TRACED, Tools,
+    Advance, Footprint, Job, Learner, Search, TRACED, Tools,
     estimate::{Direction, GradientBatches, Half, differentiate, displacement},
-    job::{order, purpose},
+    job::order,
 };
 use crate::{
     error::ReweightError,
@@ -38,11 +38,6 @@ pub struct Selected {
 impl Learner for HgMs {
     type Memory = Selected;
 
-    fn start(&self, job: &Job) -> Start<Selected> {
-        let networks = Some(vec![job.fresh(purpose::SEARCH)]);
-        Start { weights: job.initial(), memory: Selected::default(), networks }
-    }
-
     fn advance(
         &self,
         job: &Job,
@@ -69,16 +64,6 @@ impl Learner for HgMs {
             certificate = self.differentiate(job, search, network, tools)?;
         }
         Ok(Advance::Stepped { losses, certificate })
-    }
-
-    fn end(
-        &self,
-        job: &Job,
-        search: &mut Search<Selected>,
-        _networks: &mut Vec<Network>,
-        _validation_loss: f64,
-    ) -> End {
-        End::of_online(job, search)
     }
 
     fn footprint(&self, recipe: &Recipe) -> Footprint {
@@ -253,8 +238,7 @@ fn continuations(
     }
     let (best, losses) = candidates.swap_remove(winner);
     *network = best;
-    search.step += steps;
-    search.note(&losses);
+    search.count(steps, &losses);
     Ok(Some(losses))
 }
 

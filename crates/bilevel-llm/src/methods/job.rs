@@ -135,8 +135,7 @@ impl Job<'_> {
         let size = step_size(&self.setting.recipe.train, search.step, search.ledger.progress());
         let losses = self.update(search.step, network, &batch, &p, size, &mut tools.buffers)?;
         search.ledger.charge(Entry::Training, batch.tokens);
-        search.step += 1;
-        search.note(&losses);
+        search.count(1, &losses);
         Ok(Some(losses))
     }
 }

@@ -43,10 +43,16 @@ pub(crate) use fixed::dirichlet;
 /// A way to find weights.
 pub trait Learner: Sync {
     /// What it remembers from one step to the next, the weights apart; kept in checkpoints.
-    type Memory: Clone + Debug + PartialEq + Serialize + DeserializeOwned + Send;
+    type Memory: Clone + Debug + Default + PartialEq + Serialize + DeserializeOwned + Send;
 
-    /// How its search begins.
-    fn start(&self, job: &Job) -> Start<Self::Memory>;
+    /// How its search begins: one network and the recipe's starting weights, unless the method says otherwise.
+    fn start(&self, job: &Job) -> Start<Self::Memory> {
+        Start {
+            weights: job.initial(),
+            memory: Self::Memory::default(),
+            networks: Some(vec![job.fresh(purpose::SEARCH)]),
+        }
+    }
 
     /// One step of the search on its networks, the first of which is the one that is traced. Charges the ledger for what it does.
     ///
@@ -60,22 +66,27 @@ pub trait Learner: Sync {
         tools: &mut Tools,
     ) -> Result<Advance, ReweightError>;
 
-    /// What the end of the budget means. `validation_loss` is that of the first network on the whole validation set.
+    /// What the end of the budget means: that the weights which the search moved are found, unless the method says otherwise.
+    /// `validation_loss` is that of the first network on the whole validation set.
     fn end(
         &self,
         job: &Job,
         search: &mut Search<Self::Memory>,
-        networks: &mut Vec<Network>,
-        validation_loss: f64,
-    ) -> End;
+        _networks: &mut Vec<Network>,
+        _validation_loss: f64,
+    ) -> End {
+        End::of_online(job, search)
+    }
 
     /// Budgets that a search spends.
     fn budgets(&self, _recipe: &Recipe) -> f64 {
         1.0
     }
 
-    /// What it holds in memory at once.
-    fn footprint(&self, recipe: &Recipe) -> Footprint;
+    /// What it holds in memory at once: a network in training, unless the method says otherwise.
+    fn footprint(&self, _recipe: &Recipe) -> Footprint {
+        Footprint::TRAINING
+    }
 
     /// Entries of the ledger that its search may write to; those of a retraining are [`Entry::Training`] and
     /// [`Entry::Observation`] for every method.
@@ -119,8 +130,9 @@ impl<M> Search<M> {
         self.step = 0;
         self.ledger = job.ledger();
     }
-    /// Takes note of the gradients' sizes.
-    pub fn note(&mut self, losses: &StepLosses) {
+    /// Counts so many training steps, of which the last measured this.
+    pub fn count(&mut self, steps: u64, losses: &StepLosses) {
+        self.step += steps;
         self.last_gradient = losses.largest_gradient();
         self.first_gradient.get_or_insert(self.last_gradient);
     }

@@ -5,7 +5,7 @@ use nalgebra::{DMatrix, DVector};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Advance, End, Footprint, Job, Learner, Search, Start, Tools, UpperState,
+    Advance, End, Job, Learner, Search, Start, Tools, UpperState,
     fixed::dirichlet,
     job::{order, purpose},
 };
@@ -13,7 +13,6 @@ use crate::{
     error::ReweightError,
     eval::score,
     ledger::Entry,
-    recipe::Recipe,
     train::{Network, StepBatch, step_size},
 };
 
@@ -94,8 +93,7 @@ impl Learner for RegMix {
         let proxies = setting.recipe.reweight.proxies;
         let share = search.ledger.budget() / proxies as f64;
         let validation = &setting.validation;
-        let tokens = validation.batch(0..validation.len()).tokens.len() as u64;
-        let scoring = search.ledger.price(Entry::Selection, tokens);
+        let scoring = search.ledger.price(Entry::Selection, validation.inputs());
         let mut batch = StepBatch::draw(setting, tools.orders.sources(job, order::SEARCH), search.step);
         let price =
             |search: &Search<Proxies>, batch: &StepBatch| search.ledger.price(Entry::Training, batch.tokens);
@@ -125,8 +123,7 @@ impl Learner for RegMix {
         let p = search.upper.weights();
         let losses = job.update(search.step, &mut networks[0], &batch, &p, size, &mut tools.buffers)?;
         search.ledger.charge(Entry::Training, batch.tokens);
-        search.step += 1;
-        search.note(&losses);
+        search.count(1, &losses);
         Ok(Advance::Stepped { losses, certificate: None })
     }
 
@@ -145,10 +142,6 @@ impl Learner for RegMix {
             job.uniform()
         };
         End::Found { weights, ledger: Some(search.ledger.report(search.step)), is_online: false }
-    }
-
-    fn footprint(&self, _recipe: &Recipe) -> Footprint {
-        Footprint::TRAINING
     }
 
     fn entries(&self) -> &'static [Entry] {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Advance, End, Footprint, Job, Learner, Search, Start, Tools,
+    Advance, Footprint, Job, Learner, Search, Start, Tools,
     job::{order, purpose},
 };
 use crate::{
@@ -150,19 +150,8 @@ impl Learner for ScaleBio {
         for (entry, tokens) in charges {
             search.ledger.charge(entry, tokens);
         }
-        search.step += 1;
-        search.note(&at_y);
+        search.count(1, &at_y);
         Ok(Advance::Stepped { losses: at_y, certificate: None })
-    }
-
-    fn end(
-        &self,
-        job: &Job,
-        search: &mut Search<Moments>,
-        _networks: &mut Vec<Network>,
-        _validation_loss: f64,
-    ) -> End {
-        End::of_online(job, search)
     }
 
     fn footprint(&self, _recipe: &Recipe) -> Footprint {

@@ -136,6 +136,10 @@ impl Dataset {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+    /// Tokens that go through a model in one pass over all examples; the last of each is only predicted.
+    pub fn inputs(&self) -> u64 {
+        self.info.tokens - self.len() as u64
+    }
     /// Bytes of memory that the examples take.
     pub fn memory(&self) -> u64 {
         self.tokens.memory()

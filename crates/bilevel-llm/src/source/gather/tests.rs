@@ -141,6 +141,7 @@ fn tokens_in_scratch_files_are_the_same_tokens() {
     for (a, b) in memory.sources.iter().zip(&files.sources) {
         assert_eq!((a.len(), &a.info), (b.len(), &b.info));
         assert_eq!(a.batch(0..a.len()), b.batch(0..b.len()));
+        assert_eq!(a.inputs(), a.batch(0..a.len()).tokens.len() as u64);
     }
     recipe.data.scratch = Some(Path::new("/proc/no-such-folder").into());
     let message = gathered(&recipe).unwrap_err().to_string();
