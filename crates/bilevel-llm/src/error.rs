@@ -31,7 +31,8 @@ pub enum ReweightError {
     },
     /// A loss became NaN or infinite.
     #[error(
-        "the loss on source {name} is not finite in step {step} of {method}, seed {seed}; lower train.lr, set train.clip, or look at the data of that source"
+        "the loss on source {name} is not finite in step {step} of {method}, seed {seed}{}; lower train.lr, set train.clip, or look at the data of that source. The last checkpoint before it is kept",
+        in_examples(.examples)
     )]
     NonFinite {
         /// The source, or `validation`, or `test`.
@@ -42,6 +43,34 @@ pub enum ReweightError {
         method: String,
         /// Its seed.
         seed: u64,
+        /// The batch: places of its examples in that set, from 1 in the order in which they were read; what was left out does
+        /// not count, and each window of running text does. Empty when it is not one batch that is to blame.
+        examples: Vec<usize>,
+    },
+    /// Parameters or moments of the optimiser became NaN or infinite.
+    #[error(
+        "the parameters are not finite after step {step} of {method}, seed {seed}, although the losses were; lower train.lr or set train.clip. The last checkpoint before it is kept"
+    )]
+    Diverged {
+        /// Step, from 1.
+        step: u64,
+        /// The method that was running.
+        method: String,
+        /// Its seed.
+        seed: u64,
+    },
+    /// The machine does not have the memory that the run would take.
+    #[error(
+        "the run needs about {} of memory beside the {} that its data and its checkpoint take, and {} are available; train less of the checkpoint (tune.kind), work on fewer threads (run.threads), cut batches into more parts (train.accumulation), or shorten model.context",
+        in_bytes(*more), in_bytes(*held), in_bytes(*available)
+    )]
+    Memory {
+        /// Bytes that data and checkpoint take.
+        held: u64,
+        /// Bytes that the run would take on top.
+        more: u64,
+        /// Bytes that are available.
+        available: u64,
     },
     /// The tokenizer could not be read, trained, or written.
     #[error("tokenizer: {detail}; {remedy}")]
@@ -67,6 +96,17 @@ impl ReweightError {
     pub fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         Self::Io { path: path.into(), source }
     }
+}
+
+/// Bytes in words.
+fn in_bytes(bytes: u64) -> String {
+    format!("{:.2} GiB", bytes as f64 / f64::from(1 << 30))
+}
+
+/// `, with its examples 3, 17` in words.
+fn in_examples(examples: &[usize]) -> String {
+    let list: Vec<String> = examples.iter().map(ToString::to_string).collect();
+    if list.is_empty() { String::new() } else { format!(", with its examples {}", list.join(", ")) }
 }
 
 /// A data file is not what the recipe says.

@@ -35,7 +35,7 @@ impl Scores {
 }
 
 /// Examples that go through the model at once.
-const AT_ONCE: usize = 16;
+pub(crate) const AT_ONCE: usize = 16;
 
 /// Scores the first `limit` examples of a data set.
 pub fn score<'y>(

@@ -23,4 +23,4 @@ pub use pretrained::{Checkpoint as PretrainedModel, PretrainedError};
 pub use progress::{Progress, ProgressEvent, Silent};
 pub use recipe::{Method, Recipe};
 pub use result::{RunResult, TraceRow};
-pub use run::{Forecast, Prepared, prepare, resume, reweight};
+pub use run::{Forecast, Prepared, available_memory, prepare, resume, reweight};

@@ -84,6 +84,9 @@ pub struct SourceInfo {
 pub struct ModelInfo {
     /// Parameters.
     pub parameters: u64,
+    /// Those that are trained; absent in results of earlier versions.
+    #[serde(default)]
+    pub trained: Option<u64>,
     /// Decoder blocks.
     pub layers: usize,
     /// Width.

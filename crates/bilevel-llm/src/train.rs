@@ -76,6 +76,19 @@ impl Trained {
         }
     }
 
+    /// Length of the trained list.
+    pub fn len(&self, decoder: &Decoder) -> usize {
+        match self {
+            Self::All => decoder.parameters(),
+            Self::Part { selection, .. } => selection.len(),
+        }
+    }
+
+    /// Blocks through which the derivative goes.
+    pub fn kept_blocks(&self, decoder: &Decoder) -> usize {
+        decoder.kept_blocks(self.weights(&vec![0.0; self.len(decoder)]))
+    }
+
     /// The trained list of a full one.
     fn of(&self, all: &[f32]) -> Vec<f32> {
         match self {
@@ -126,6 +139,11 @@ impl Network {
     pub fn new(trained: Trained, y: Vec<f32>) -> Self {
         let zeros = vec![0.0; y.len()];
         Self { trained, y, first: zeros.clone(), second: zeros, updates: 0 }
+    }
+
+    /// Whether parameters and moments are numbers.
+    pub fn is_finite(&self) -> bool {
+        [&self.y, &self.first, &self.second].iter().all(|list| list.iter().all(|a| a.is_finite()))
     }
 
     /// The decoder's weights.
@@ -226,6 +244,7 @@ pub fn mean_step_size(spec: &TrainSpec, progress: f64) -> f64 {
 #[derive(Clone, Debug)]
 pub struct StepBatch {
     parts: Vec<Vec<Batch>>,
+    examples: Vec<Vec<usize>>,
     /// Tokens of the step.
     pub tokens: u64,
 }
@@ -236,15 +255,21 @@ impl StepBatch {
         let train = &setting.recipe.train;
         let part = train.batch.div_ceil(train.accumulation);
         let mut tokens = 0;
-        let mut parts = Vec::new();
+        let (mut parts, mut all) = (Vec::new(), Vec::new());
         for (source, order) in setting.sources.iter().zip(orders) {
             let examples = order.take(step * train.batch as u64, train.batch);
             let batches: Vec<Batch> =
                 examples.chunks(part).map(|c| source.batch(c.iter().copied())).collect();
             tokens += batches.iter().map(|b| b.tokens.len() as u64).sum::<u64>();
             parts.push(batches);
+            all.push(examples);
         }
-        Self { parts, tokens }
+        Self { parts, examples: all, tokens }
+    }
+
+    /// The examples of a source's batch.
+    pub fn examples(&self, source: usize) -> &[usize] {
+        &self.examples[source]
     }
 
     /// The parts of each source's batch.

@@ -113,6 +113,7 @@ fn check_solve(job: &Job, output: Output) -> Result<Exit> {
 /// Every file is read and every example made into tokens; then one training step, timed.
 fn check_reweight(recipe: &bilevel_llm::Recipe, output: Output) -> Result<Exit> {
     let prepared = bilevel_llm::prepare(recipe)?;
+    prepared.require_memory(bilevel_llm::available_memory())?;
     let forecast = prepared.forecast();
     let mut text = String::new();
     for source in &prepared.sources {
@@ -128,8 +129,9 @@ fn check_reweight(recipe: &bilevel_llm::Recipe, output: Output) -> Result<Exit> 
         text += &format!("warning: {warning}\n");
     }
     text += &format!(
-        "model    {} parameters\nforecast {} training steps a method and seed; about {} in all on this machine, {} of memory\n",
+        "model    {} parameters, of which {} are trained\nforecast {} training steps a method and seed; about {} in all on this machine, {} of memory\n",
         forecast.parameters,
+        forecast.trained,
         forecast.steps,
         duration(Duration::from_secs_f64(forecast.seconds.max(0.0))),
         bytes(forecast.memory as f64),

@@ -91,14 +91,26 @@ impl Job<'_> {
             step,
             method: self.method.to_string(),
             seed: self.seed,
+            examples: Vec::new(),
         }
     }
 
-    /// Refuses losses or gradients that are not finite; `step` counts from 1.
-    pub fn require_finite(&self, losses: &StepLosses, step: u64) -> Result<(), ReweightError> {
+    /// Refuses losses or gradients on a batch that are not finite; `step` counts from 1.
+    pub fn require_finite(
+        &self,
+        losses: &StepLosses,
+        batch: &StepBatch,
+        step: u64,
+    ) -> Result<(), ReweightError> {
         let pairs = losses.losses.iter().zip(&losses.gradient_norms);
         match pairs.map(|(l, g)| l + g).position(|sum| !sum.is_finite()) {
-            Some(i) => Err(self.non_finite(&self.setting.sources[i].name, step)),
+            Some(i) => Err(ReweightError::NonFinite {
+                name: self.setting.sources[i].name.clone(),
+                step,
+                method: self.method.to_string(),
+                seed: self.seed,
+                examples: batch.examples(i).iter().map(|example| example + 1).collect(),
+            }),
             None => Ok(()),
         }
     }
@@ -114,7 +126,7 @@ impl Job<'_> {
         buffers: &mut Buffers,
     ) -> Result<StepLosses, ReweightError> {
         let losses = weighted_gradient(self.setting, network, batch, p, buffers);
-        self.require_finite(&losses, step + 1)?;
+        self.require_finite(&losses, batch, step + 1)?;
         network.update(&self.setting.decoder, &self.setting.recipe.train, size, &mut buffers.total);
         Ok(losses)
     }

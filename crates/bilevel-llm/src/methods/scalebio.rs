@@ -129,7 +129,7 @@ impl Learner for ScaleBio {
 
         let at_u = job.update(search.step, u, &batch, &p, size, buffers)?;
         let at_y = weighted_gradient(setting, y, &batch, &p, buffers);
-        job.require_finite(&at_y, search.step + 1)?;
+        job.require_finite(&at_y, &batch, search.step + 1)?;
         let scale = 1.0 / (alpha * target.rows.len() as f64);
         let loss =
             setting.decoder.loss_gradient(y.weights(), &target, scale, &mut buffers.total, &mut buffers.work);

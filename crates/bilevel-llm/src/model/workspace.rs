@@ -108,8 +108,12 @@ impl<T: Real> Rotary<T> {
     }
 }
 
-/// The buffer at this length, entries undefined.
+/// The buffer at this length, entries undefined. It grows to the length asked for and no further: twice the length, as vectors
+/// grow by themselves, would be most of a run's memory.
 pub(super) fn sized<T: Real>(v: &mut Vec<T>, n: usize) -> &mut Vec<T> {
+    if n > v.capacity() {
+        *v = Vec::with_capacity(n);
+    }
     v.resize(n, T::zero());
     v
 }

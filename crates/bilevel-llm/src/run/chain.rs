@@ -118,12 +118,27 @@ impl Chain<'_, '_> {
             let before = state.seconds;
             self.phase(learner, &mut state, &mut networks, &mut tools, began, before)?;
             state.seconds = before + began.elapsed().as_secs_f64();
+            self.require_finite(&state, &networks)?;
             if let Some(result) = self.turn(learner, &mut state, &mut networks, &mut tools) {
                 self.store.remember(&name, &result, &networks[0])?;
                 return Ok(result);
             }
-            self.store.save(&name, &state, &networks)?;
+            self.save(&state, &networks)?;
         }
+    }
+
+    /// Saves the chain in progress, unless its numbers are no longer finite: what was saved before then stays.
+    fn save<M: Serialize>(&self, state: &ChainState<M>, networks: &[Network]) -> Result<(), ReweightError> {
+        self.require_finite(state, networks)?;
+        self.store.save(&self.name(), state, networks)
+    }
+
+    fn require_finite<M>(&self, state: &ChainState<M>, networks: &[Network]) -> Result<(), ReweightError> {
+        if networks.iter().all(Network::is_finite) {
+            return Ok(());
+        }
+        let (step, method) = (state.search.step, self.job.method.to_string());
+        Err(ReweightError::Diverged { step, method, seed: self.job.seed })
     }
 
     /// What follows a finished budget: another run of the search, the retraining, or the end.
@@ -200,7 +215,7 @@ impl Chain<'_, '_> {
         loop {
             if self.interrupt.load(Ordering::Relaxed) {
                 state.seconds = before + began.elapsed().as_secs_f64();
-                self.store.save(&self.name(), state, networks)?;
+                self.save(state, networks)?;
                 return Err(ReweightError::Interrupted { out: run.out.clone() });
             }
             let begun = state.search.step;
@@ -224,7 +239,7 @@ impl Chain<'_, '_> {
             told = spent;
             if begun / run.checkpoint_every != state.search.step / run.checkpoint_every {
                 state.seconds = before + began.elapsed().as_secs_f64();
-                self.store.save(&self.name(), state, networks)?;
+                self.save(state, networks)?;
             }
         }
     }

@@ -3,6 +3,7 @@
 mod chain;
 mod checkpoint;
 mod judge;
+mod memory;
 mod model;
 
 use std::{
@@ -27,7 +28,7 @@ use crate::{
     progress::{Progress, ProgressEvent},
     recipe::{Method, Recipe},
     result::{MethodResult, ModelInfo, RunResult, SourceInfo, Timings, WeightBar},
-    source::{Dataset, Order, Reader, gather},
+    source::{Order, Reader, gather},
     tokenizer::Tokenizer,
     train::{Buffers, Setting, StepBatch, weighted_gradient},
 };
@@ -35,6 +36,7 @@ use chain::{Chain, ChainResult};
 use checkpoint::Store;
 pub(crate) use checkpoint::hex;
 use judge::Judgement;
+pub use memory::available_memory;
 use model::Model;
 
 /// Data that are read, a model that is shaped: everything before the first step.
@@ -67,9 +69,11 @@ pub struct Forecast {
     pub steps: u64,
     /// Seconds of the whole run on this machine, from a training step that was timed.
     pub seconds: f64,
-    /// Bytes of memory at the peak, roughly: data, and for each thread what its method holds and the
-    /// buffers of a step.
+    /// Bytes of memory at the peak, roughly: data, the checkpoint, and for each thread what its method holds and the buffers of
+    /// its largest passes.
     pub memory: u64,
+    /// Bytes of memory that the system can give to the run; absent where it does not say.
+    pub available: Option<u64>,
 }
 
 /// Reads and checks everything that a recipe names.
@@ -122,6 +126,8 @@ impl Prepared {
     pub fn forecast(&self) -> Forecast {
         let setting = &self.setting;
         let recipe = &setting.recipe;
+        let memory = self.memory();
+        let available = available_memory().map(|available| available + memory.held);
         let mut orders: Vec<Order> = setting.sources.iter().map(|s| Order::new(0, s, 0)).collect();
         let network = setting.fresh(0, 0);
         let p = vec![1.0 / setting.sources.len() as f64; setting.sources.len()];
@@ -141,26 +147,13 @@ impl Prepared {
         let units = self.units();
         let chains = recipe.reweight.methods.len() * recipe.run.seeds.len();
         let workers = threads(recipe).min(chains) as f64;
-        let parameters = setting.decoder.parameters() as u64;
-        let trained = network.y.len() as u64;
-        let sizes = &setting.decoder.architecture.sizes;
-        let batch_tokens = tokens / 2 / setting.sources.len() as u64;
-        // blocks below the lowest trained one share one set of buffers
-        let layers = (setting.decoder.kept_blocks(network.weights()) + 1).min(sizes.layers) as u64;
-        let per_row = layers
-            * (8 * sizes.width as u64 + 4 * sizes.ffn as u64 + (sizes.heads * setting.context) as u64)
-            + 2 * setting.decoder.architecture.vocabulary as u64;
-        let data: u64 =
-            setting.sources.iter().chain([&setting.validation, &setting.test]).map(Dataset::memory).sum();
-        let lists = recipe.reweight.methods.iter().map(|&m| methods::footprint(m, recipe).lists());
-        let lists = lists.max().unwrap_or(0) as u64;
-        let shared = setting.start.as_ref().map_or(0, |start| start.len() as u64);
         Forecast {
-            parameters,
-            trained,
+            parameters: setting.decoder.parameters() as u64,
+            trained: network.y.len() as u64,
             steps: (recipe.run.budget as f64 / (per_token * tokens as f64 / 2.0)) as u64,
             seconds: units / per_token / (tokens as f64 / seconds) / workers,
-            memory: data + 4 * (shared + workers as u64 * (trained * lists + batch_tokens * per_row)),
+            memory: memory.held + memory.more,
+            available,
         }
     }
 
@@ -212,6 +205,7 @@ pub fn reweight(
     let out = &recipe.run.out;
     fs::create_dir_all(out).map_err(|e| ReweightError::io(out, e))?;
     let prepared = prepare(recipe)?;
+    prepared.require_memory(available_memory())?;
     let mut kept = recipe.clone();
     // the folder may be moved, the data not: their paths are written out in full
     kept.run.out = ".".into();
@@ -361,6 +355,7 @@ fn finish(
         validation_overlap_with_test: prepared.validation_overlap_with_test,
         model: ModelInfo {
             parameters: setting.decoder.parameters() as u64,
+            trained: Some(setting.trained.len(&setting.decoder) as u64),
             layers: sizes.layers,
             width: sizes.width,
             context: setting.context,

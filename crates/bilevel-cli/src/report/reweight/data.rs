@@ -52,6 +52,7 @@ pub struct Source {
 #[serde(default)]
 pub struct Model {
     pub parameters: Option<f64>,
+    pub trained: Option<f64>,
     pub layers: Option<f64>,
     pub width: Option<f64>,
     pub context: Option<f64>,

@@ -126,9 +126,16 @@ pub fn settings(outcome: &Outcome) -> String {
     let model = &outcome.model;
     let mut html = String::new();
     if model.parameters.is_some() {
+        let trained = match model.trained {
+            Some(trained) if model.trained != model.parameters => {
+                format!(", of which {} are trained", count(trained))
+            }
+            _ => String::new(),
+        };
         html += &paragraph(&format!(
-            "The model has {} parameters: {} blocks of width {}, context {} and {} tokens in the vocabulary. Seeds: {}.",
+            "The model has {} parameters{}: {} blocks of width {}, context {} and {} tokens in the vocabulary. Seeds: {}.",
             count(or_nan(model.parameters)),
+            trained,
             count(or_nan(model.layers)),
             count(or_nan(model.width)),
             count(or_nan(model.context)),

@@ -1,0 +1,69 @@
+//! How much memory the passes of a decoder take.
+
+use super::{Batch, Decoder};
+
+/// What the memory of a pass depends on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BatchShape {
+    /// Tokens of all sequences.
+    pub tokens: u64,
+    /// Rows under the loss.
+    pub rows: u64,
+    /// Σ length² over the sequences, the entries of one head's attention.
+    pub squares: u64,
+}
+
+impl BatchShape {
+    /// The shape of a batch.
+    pub fn of(batch: &Batch) -> Self {
+        Self {
+            tokens: batch.tokens.len() as u64,
+            rows: batch.rows.len() as u64,
+            squares: batch.lengths.iter().map(|&length| (length * length) as u64).sum(),
+        }
+    }
+    /// The larger one of each.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            tokens: self.tokens.max(other.tokens),
+            rows: self.rows.max(other.rows),
+            squares: self.squares.max(other.squares),
+        }
+    }
+}
+
+impl Decoder {
+    /// Numbers that a forward pass keeps of one block.
+    fn block_numbers(&self, shape: BatchShape) -> u64 {
+        let a = &self.architecture;
+        let block = &self.places.blocks[0];
+        // input, its norm, the middle and its norm; queries, keys and values; outputs of the heads; gates and ups; their product
+        let row = 4 * a.sizes.width + a.qkv_width() + a.query_width() + block.up.outputs + a.sizes.ffn;
+        shape.tokens * row as u64 + shape.squares * a.sizes.heads as u64
+    }
+
+    /// Numbers in the buffers of a forward pass of which `kept` blocks keep what the derivative needs; the others share one set
+    /// of buffers.
+    pub fn forward_numbers(&self, kept: usize, shape: BatchShape) -> u64 {
+        let sizes = &self.architecture.sizes;
+        let blocks = (kept + 1).min(sizes.layers) as u64 * self.block_numbers(shape);
+        // the residual stream; the rows under the loss before and after the norm, and their logits
+        let ends = shape.tokens * sizes.width as u64
+            + shape.rows * (2 * sizes.width + self.architecture.vocabulary) as u64;
+        blocks + ends
+    }
+
+    /// Numbers that a backward pass takes beside those of the forward pass.
+    pub fn backward_numbers(&self, shape: BatchShape) -> u64 {
+        let a = &self.architecture;
+        let block = &self.places.blocks[0];
+        let row = 2 * a.sizes.width + a.sizes.ffn + a.query_width() + a.qkv_width() + block.up.outputs;
+        shape.tokens * row as u64 + 2 * shape.rows * a.sizes.width as u64
+    }
+
+    /// Numbers that a Gauss–Newton product takes beside those of its passes: the logits' derivative along the vector.
+    pub fn tangent_numbers(&self, shape: BatchShape) -> u64 {
+        shape.rows * self.architecture.vocabulary as u64
+    }
+}

@@ -1,0 +1,128 @@
+//! The memory that a run will need, and that the machine has.
+
+use super::{Prepared, threads};
+use crate::{
+    error::ReweightError,
+    eval::AT_ONCE,
+    ledger::Entry,
+    methods,
+    model::BatchShape,
+    source::{Dataset, Order},
+    train::Setting,
+};
+
+/// Draws by which the largest batch of a size is estimated.
+const DRAWS: u64 = 16;
+
+/// The largest of some batches of this size.
+fn largest(set: &Dataset, count: usize) -> BatchShape {
+    let mut order = Order::new(0, set, 0);
+    (0..DRAWS)
+        .map(|draw| BatchShape::of(&set.batch(order.take(draw * count as u64, count))))
+        .fold(BatchShape::default(), BatchShape::max)
+}
+
+/// Bytes of a run at its peak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Memory {
+    /// What [`super::prepare`] has taken already: data and the checkpoint's parameters.
+    pub held: u64,
+    /// What comes on top while it runs.
+    pub more: u64,
+}
+
+impl Prepared {
+    /// Bytes that the run will take: the lists that its methods hold, and the buffers of their largest passes, for each thread.
+    pub(super) fn memory(&self) -> Memory {
+        let setting = &self.setting;
+        let recipe = &setting.recipe;
+        let data: u64 =
+            setting.sources.iter().chain([&setting.validation, &setting.test]).map(Dataset::memory).sum();
+        let start = setting.start.as_ref().map_or(0, |start| start.len() as u64);
+        let trained = setting.trained.len(&setting.decoder) as u64;
+        let lists = recipe.reweight.methods.iter().map(|&m| methods::footprint(m, recipe).lists()).max();
+        let workers = threads(recipe).min(recipe.reweight.methods.len() * recipe.run.seeds.len()) as u64;
+        let numbers = trained * lists.unwrap_or(0) as u64 + passes(setting);
+        Memory { held: data + 4 * start, more: 4 * workers * numbers }
+    }
+
+    /// Refuses a run that needs more memory than is available, before it takes any; `available` is in bytes, `None` where the
+    /// system does not say.
+    ///
+    /// # Errors
+    /// When the forecast is larger.
+    pub fn require_memory(&self, available: Option<u64>) -> Result<(), ReweightError> {
+        let Memory { held, more } = self.memory();
+        match available {
+            Some(available) if more > available => Err(ReweightError::Memory { held, more, available }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Numbers in the buffers of one worker's passes.
+fn passes(setting: &Setting) -> u64 {
+    let (decoder, recipe) = (&setting.decoder, &setting.recipe);
+    let (train, spec) = (&recipe.train, &recipe.reweight);
+    let kept = setting.trained.kept_blocks(decoder);
+    let of_sources = |count: usize| {
+        setting.sources.iter().map(|s| largest(s, count)).fold(BatchShape::default(), BatchShape::max)
+    };
+    let declares = |entry: Entry| spec.methods.iter().any(|&m| methods::entries(m).contains(&entry));
+    let mut differentiated = of_sources(train.batch.div_ceil(train.accumulation));
+    let mut tangent = 0;
+    if declares(Entry::ValidationGradient) {
+        // hypergradients go by halves
+        differentiated = differentiated.max(largest(&setting.validation, spec.validation_batch.div_ceil(2)));
+    }
+    if declares(Entry::GaussNewton) {
+        let curved = of_sources(spec.curvature_batch.div_ceil(2));
+        differentiated = differentiated.max(curved);
+        tangent = decoder.tangent_numbers(curved);
+    }
+    let scored = [&setting.validation, &setting.test].map(|set| largest(set, AT_ONCE.min(set.len())));
+    let scored = scored[0].max(scored[1]);
+    let read = if declares(Entry::Directional) {
+        scored.max(of_sources(spec.source_batch.div_ceil(2)))
+    } else {
+        scored
+    };
+    // the passing block and the ends serve both; kept blocks are those of the larger differentiated batch
+    let training = decoder.forward_numbers(kept, differentiated);
+    let reading = decoder.forward_numbers(0, read);
+    let shared = decoder.forward_numbers(0, differentiated).min(reading);
+    training + reading - shared + decoder.backward_numbers(differentiated) + tangent
+}
+
+/// Bytes that the system can still give to this process: what it says is available, and no more than the process's control
+/// group allows. `None` where neither is known.
+pub fn available_memory() -> Option<u64> {
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let number = |path: &str| read(path)?.trim().parse::<u64>().ok();
+    let machine = read("/proc/meminfo").as_deref().and_then(of_meminfo);
+    let group = number("/sys/fs/cgroup/memory.max")
+        .zip(number("/sys/fs/cgroup/memory.current"))
+        .map(|(most, used)| most.saturating_sub(used));
+    match (machine, group) {
+        (Some(machine), Some(group)) => Some(machine.min(group)),
+        (machine, group) => machine.or(group),
+    }
+}
+
+/// `MemAvailable` in bytes.
+fn of_meminfo(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn available_memory_is_read_as_the_kernel_writes_it() {
+        let text = "MemTotal:       24606692 kB\nMemFree:          100000 kB\nMemAvailable:   12345678 kB\n";
+        assert_eq!(of_meminfo(text), Some(12_345_678 * 1024));
+        assert_eq!(of_meminfo("MemTotal: 1 kB\n"), None);
+    }
+}
