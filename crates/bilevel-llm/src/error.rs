@@ -164,6 +164,16 @@ pub enum DataError {
         /// The limit.
         limit: usize,
     },
+    /// A record cannot be written by the model's chat template.
+    #[error("{name}, record {record} of those in use: {error}")]
+    Chat {
+        /// Source's name, or `validation`, or `test`.
+        name: String,
+        /// Number of the record, from 1.
+        record: usize,
+        /// What the template said.
+        error: Box<PretrainedError>,
+    },
     /// A set holds examples of the validation or test set, and the recipe does not allow it.
     #[error(
         "{count} of {of} examples of {subject} also stand in the {other} set; take them out of the files, or set data.overlap to \"remove\" (or to \"warn\")"

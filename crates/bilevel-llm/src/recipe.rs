@@ -130,6 +130,11 @@ fn is_zero(n: &u64) -> bool {
     *n == 0
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(is: &bool) -> bool {
+    !*is
+}
+
 fn need(allowed: bool, field: &str, value: impl std::fmt::Display, remedy: &str) -> Result<(), ConfigError> {
     ConfigError::require(allowed, field, value, remedy)
 }
@@ -233,10 +238,10 @@ impl Recipe {
                 "letters, digits, `-`, `_` and `.` only",
             )?;
             need(names.insert(&source.name), "source.name", &source.name, "each source needs its own name")?;
-            source.data.validate(&format!("source.{}", source.name))?;
+            source.data.validate(&format!("source.{}", source.name), has_checkpoint)?;
         }
-        self.validation.validate("validation")?;
-        self.test.validate("test")?;
+        self.validation.validate("validation", has_checkpoint)?;
+        self.test.validate("test", has_checkpoint)?;
         self.data.validate()?;
         self.evaluate.validate()?;
         self.train.validate()?;

@@ -2,6 +2,7 @@
 
 mod dataset;
 mod duplicates;
+mod encoder;
 mod fields;
 mod gather;
 mod order;
@@ -12,6 +13,7 @@ mod words;
 
 pub use dataset::Dataset;
 pub use duplicates::Seen;
+pub use encoder::Encoder;
 pub use gather::{Gathered, gather};
 pub use order::Order;
 pub use overlap::{Overlap, fingerprint};
@@ -25,6 +27,8 @@ pub struct Piece {
     pub text: String,
     /// Whether its tokens are to be learned.
     pub is_learned: bool,
+    /// Who says it, in data that go through a chat template: `system`, `user`, `assistant`, or another of the template's.
+    pub role: Option<String>,
 }
 
 /// A record as text.

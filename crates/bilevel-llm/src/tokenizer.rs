@@ -139,6 +139,17 @@ impl Tokenizer {
     pub fn prefix(&self) -> Vec<u32> {
         self.begin.filter(|_| self.is_begin_written).into_iter().collect()
     }
+    /// Names and numbers of all special tokens, long names first, so that none hides one that it begins with.
+    pub fn specials(&self) -> Vec<(String, u32)> {
+        let added = self.inner.get_added_tokens_decoder();
+        let mut all: Vec<(String, u32)> = added
+            .iter()
+            .filter(|(_, token)| token.special && !token.content.is_empty())
+            .map(|(id, token)| (token.content.clone(), *id))
+            .collect();
+        all.sort_by(|a, b| b.0.len().cmp(&a.0.len()).then_with(|| a.cmp(b)));
+        all
+    }
     /// The text of a token as the vocabulary has it.
     pub fn text_of(&self, token: u32) -> Option<String> {
         self.inner.id_to_token(token)

@@ -6,7 +6,7 @@ use bilevel::ConfigError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{is_zero, need};
+use super::{is_false, is_zero, need};
 
 /// `[[source]]`: a name, and the keys of [`DataSpec`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -55,6 +55,9 @@ pub struct DataSpec {
     /// How the prompt is made of fields: `"Question: {question}\nAnswer: "`. Replaces `prompt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
+    /// Writes messages, or prompts and responses, by the checkpoint's chat template, with the loss on the assistant's answers.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub chat: bool,
     /// Records left out at the start of the (concatenated) files.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub skip: u64,
@@ -96,7 +99,7 @@ impl Paths {
 }
 
 impl DataSpec {
-    pub(super) fn validate(&self, table: &str) -> Result<(), ConfigError> {
+    pub(super) fn validate(&self, table: &str, has_checkpoint: bool) -> Result<(), ConfigError> {
         need(!self.path.as_slice().is_empty(), &format!("{table}.path"), "[]", "give at least one file")?;
         let kinds = [
             self.prompt.is_some() || self.response.is_some() || self.template.is_some(),
@@ -120,6 +123,19 @@ impl DataSpec {
             &format!("{table}.template"),
             self.template.as_deref().unwrap_or(""),
             "give prompt or template, not both",
+        )?;
+        let is_prose = |path: &PathBuf| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("txt"));
+        need(
+            !self.chat || (self.text.is_none() && !self.path.as_slice().iter().any(is_prose)),
+            &format!("{table}.chat"),
+            true,
+            "running text is no conversation: leave chat out, or name messages, or prompt and response",
+        )?;
+        need(
+            !self.chat || has_checkpoint,
+            &format!("{table}.chat"),
+            true,
+            "a chat template comes with a checkpoint: set model.checkpoint, or leave chat out",
         )?;
         need(self.take != Some(0), &format!("{table}.take"), 0, "at least 1, or leave it out for all records")
     }

@@ -34,6 +34,19 @@ fn a_small_recipe_gets_the_defaults_and_its_paths() {
 }
 
 #[test]
+fn a_chat_wants_a_checkpoint_and_conversations() {
+    let message = refused(&SMALL.replace("response = \"answer\"", "response = \"answer\"\nchat = true"));
+    assert!(message.contains("source.a.chat") && message.contains("set model.checkpoint"), "{message}");
+    let with =
+        SMALL.replace("[[source]]\nname = \"a\"", "[model]\ncheckpoint = \"m\"\n[[source]]\nname = \"a\"");
+    let chat =
+        |name: &str| with.replace(&format!("name = \"{name}\""), &format!("name = \"{name}\"\nchat = true"));
+    assert!(Recipe::parse(&chat("a"), Path::new("")).unwrap().sources[0].data.chat);
+    let message = refused(&chat("b"));
+    assert!(message.contains("source.b.chat") && message.contains("no conversation"), "{message}");
+}
+
+#[test]
 fn a_recipe_survives_its_own_toml() {
     let mut recipe = Recipe::parse(SMALL, Path::new("")).unwrap();
     recipe.reweight.damping = Damping::Fixed(0.5);

@@ -17,7 +17,7 @@ use std::{
     time::Instant,
 };
 
-use bilevel::run::checkpoint::write_atomically;
+use bilevel::{ConfigError, run::checkpoint::write_atomically};
 use serde::Serialize;
 
 use crate::{
@@ -28,7 +28,7 @@ use crate::{
     progress::{Progress, ProgressEvent},
     recipe::{Method, Recipe},
     result::{MethodResult, ModelInfo, RunResult, SourceInfo, Timings, WeightBar},
-    source::{Order, Reader, gather},
+    source::{Encoder, Order, Reader, gather},
     tokenizer::Tokenizer,
     train::{Buffers, Setting, StepBatch, weighted_gradient},
 };
@@ -86,7 +86,20 @@ pub fn prepare(recipe: &Recipe) -> Result<Prepared, ReweightError> {
         Reader::require_files(data)?;
     }
     let model = Model::new(recipe, &specs)?;
-    let data = gather(recipe, &specs, &model.tokenizer, model.context)?;
+    for (table, data) in specs
+        .iter()
+        .map(|spec| (format!("source.{}", spec.name), &spec.data))
+        .chain([("validation".to_owned(), &recipe.validation), ("test".to_owned(), &recipe.test)])
+    {
+        ConfigError::require(
+            !data.chat || model.chat_template.is_some(),
+            &format!("{table}.chat"),
+            true,
+            "the checkpoint has no chat template: leave chat out, or give a checkpoint with one",
+        )?;
+    }
+    let encoder = Encoder::new(&model.tokenizer, model.chat_template.as_ref());
+    let data = gather(recipe, &specs, encoder, model.context)?;
     let mut warnings = data.warnings;
     if recipe.run.seeds.len() < 3 {
         warnings.push(format!(

@@ -171,6 +171,43 @@ fn another_checkpoint_under_the_same_name_is_not_gone_on_with() {
     assert!(error.contains("tune.layers = 3") && error.contains("2 blocks"), "{error}");
 }
 
+#[test]
+fn conversations_go_through_the_template_of_the_checkpoint() {
+    let (folder, mut recipe) = folder(&["up", "noise"]);
+    recipe.run.budget = 6_000;
+    recipe.reweight.methods = vec![Method::Uniform];
+    let checkpoint = tune_a_checkpoint(folder.path(), &mut recipe);
+    let plain = prepare(&recipe).unwrap().setting;
+    recipe.validation.chat = true;
+    let error = prepare(&recipe).unwrap_err().to_string();
+    assert!(error.contains("validation.chat") && error.contains("no chat template"), "{error}");
+    let template = |source: &str| pretrained::ChatTemplate { source: source.into(), begin: None, end: None };
+    let save = |source: &str| {
+        let path = recipe.model.checkpoint.clone().unwrap();
+        let (decoder, parameters) = (&checkpoint.decoder, &checkpoint.parameters);
+        pretrained::save(&path, decoder, parameters, &checkpoint.tokenizer, Some(&template(source))).unwrap();
+    };
+    save(
+        "{% for m in messages %}{{ m.role[0] + m.content + '<|end|>' }}{% endfor %}{% if add_generation_prompt %}a{% endif %}",
+    );
+    let setting = prepare(&recipe).unwrap().setting;
+    // the response of six letters and the end in both; a line's end against two roles and an end
+    let (tokens, learned) = (setting.validation.info.tokens, setting.validation.info.loss_tokens);
+    assert_eq!((tokens, learned), (40 * (1 + 3 + 1 + 1 + 7), 40 * 7));
+    assert_eq!((plain.validation.info.tokens, plain.validation.info.loss_tokens), (40 * (1 + 3 + 7), 40 * 7));
+    let (question, answer) = setting.validation.question_and_answer(0);
+    assert_eq!((question[1], question[4], question[5]), (u32::from(b'u'), 257, u32::from(b'a')));
+    assert_eq!(answer.last(), Some(&257));
+    run(&recipe);
+    // without chat nothing has changed
+    assert_eq!(setting.sources[0].info, plain.sources[0].info);
+    save("{{ raise_exception('only the system may speak') }}");
+    let error = prepare(&recipe).unwrap_err().to_string();
+    for part in ["validation, record 1 of", "only the system may speak", "roles of the messages"] {
+        assert!(error.contains(part), "`{part}` not in: {error}");
+    }
+}
+
 /// Copies the result folder at one message, as a process killed at that moment would leave it.
 struct CopyAt<'a> {
     messages: u64,

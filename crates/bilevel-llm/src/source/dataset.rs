@@ -2,16 +2,15 @@
 
 use std::path::Path;
 
-use super::{Reader, Record, Tokens};
+use super::{Encoder, Reader, Record, Tokens, encoder::Encoded};
+#[cfg(test)]
+use crate::tokenizer::Tokenizer;
 use crate::{
     error::{DataError, ReweightError},
     model::Batch,
+    pretrained::PretrainedError,
     result::DataInfo,
-    tokenizer::Tokenizer,
 };
-
-/// Bytes of a text that are tokenised, for each token of the context; what lies beyond would be cut off anyway.
-const BYTES_PER_TOKEN: usize = 64;
 
 /// Tokenised examples.
 #[derive(Clone, Debug)]
@@ -26,23 +25,28 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Tokenises records as they are read, those that `is_kept` does not leave out. In front of each stands what the tokenizer
-    /// puts in front of every text, after it the token that ends a text. An example is cut to `context` + 1
+    /// Makes tokens of records as they are read, those that `is_kept` does not leave out; see [`Encoder`]. An example is cut to `context` + 1
     /// tokens: running text into several examples, anything else at its end, after its prompt has been cut at its
     /// beginning to half of the context. Tokens are kept in files of the folder `scratch`, or in memory without.
     pub fn read(
         name: &str,
         mut records: Reader,
-        tokenizer: &Tokenizer,
+        encoder: Encoder,
         context: usize,
         scratch: Option<&Path>,
         mut is_kept: impl FnMut(&Record) -> bool,
     ) -> Result<Self, ReweightError> {
         let mut set = Self::empty(name, scratch)?;
-        for record in &mut records {
+        for (number, record) in (&mut records).enumerate() {
             let record = record?;
             if is_kept(&record) {
-                set.push(&record, tokenizer, context)?;
+                set.push(&record, encoder, context).map_err(|error| match error {
+                    ReweightError::Pretrained(error @ PretrainedError::Template { .. }) => {
+                        DataError::Chat { name: name.to_owned(), record: number + 1, error: Box::new(error) }
+                            .into()
+                    }
+                    other => other,
+                })?;
             } else {
                 set.info.removed += 1;
             }
@@ -80,21 +84,9 @@ impl Dataset {
         Ok(self)
     }
 
-    fn push(&mut self, record: &Record, tokenizer: &Tokenizer, context: usize) -> Result<(), ReweightError> {
+    fn push(&mut self, record: &Record, encoder: Encoder, context: usize) -> Result<(), ReweightError> {
         let is_text = record.iter().all(|p| p.is_learned);
-        let mut tokens = tokenizer.prefix();
-        let first = tokens.len();
-        let mut learned = vec![false; first];
-        for piece in record {
-            // running text is used whole, in windows; of everything else only what fits
-            let limit = if is_text { usize::MAX } else { BYTES_PER_TOKEN * (context + 1) };
-            let text = if piece.is_learned { head(&piece.text, limit) } else { tail(&piece.text, limit) };
-            let ids = tokenizer.encode(text)?;
-            learned.resize(learned.len() + ids.len(), piece.is_learned);
-            tokens.extend(ids);
-        }
-        tokens.push(tokenizer.end());
-        learned.push(record.last().is_some_and(|p| p.is_learned));
+        let Encoded { mut tokens, mut learned, first } = encoder.encode(record, context)?;
         let longest = context + 1;
         if is_text {
             let mut at = 0;
@@ -173,23 +165,6 @@ impl Dataset {
     }
 }
 
-/// The first bytes of a text, at a letter's end.
-fn head(text: &str, limit: usize) -> &str {
-    let mut end = limit.min(text.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
-}
-/// The last bytes of a text, at a letter's start.
-fn tail(text: &str, limit: usize) -> &str {
-    let mut start = text.len() - limit.min(text.len());
-    while !text.is_char_boundary(start) {
-        start += 1;
-    }
-    &text[start..]
-}
-
 #[cfg(test)]
 impl Dataset {
     /// Tokenises records that are in memory.
@@ -197,7 +172,7 @@ impl Dataset {
         let mut set = Self::empty("a", None).expect("memory needs no folder");
         set.info.examples = records.len() as u64;
         for record in records {
-            set.push(record, tokenizer, context).expect("the tests' tokenizers read every text");
+            set.push(record, tokenizer.into(), context).expect("the tests' tokenizers read every text");
         }
         set.counted().expect("the tests' records have something to learn")
     }

@@ -134,7 +134,7 @@ mod tests {
     use crate::source::Piece;
 
     fn record(text: &str) -> Record {
-        vec![Piece { text: text.into(), is_learned: true }]
+        vec![Piece::new(text, true)]
     }
     fn random(stream: &mut Stream, count: usize) -> Vec<String> {
         (0..count).map(|_| format!("w{}", stream.below(100_000))).collect()

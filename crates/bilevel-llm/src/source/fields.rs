@@ -1,6 +1,6 @@
 //! From the fields of a JSON record to pieces of text.
 
-use std::{fmt::Write as _, path::Path};
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -29,20 +29,26 @@ pub fn record(spec: &DataSpec, value: &Value, path: &Path, place: &str) -> Resul
         }
     };
     let text = |field: &str| value.get(field).and_then(Value::as_str).ok_or_else(|| missing(field));
+    // a template writes its own ends of messages
+    let end = if spec.chat { "" } else { "\n" };
     let pair = |prompt: String, response: &str| {
-        vec![Piece { text: prompt, is_learned: false }, Piece { text: response.to_owned(), is_learned: true }]
+        let role = |role: &str| spec.chat.then(|| role.to_owned());
+        vec![
+            Piece { role: role("user"), ..Piece::new(prompt, false) },
+            Piece { role: role("assistant"), ..Piece::new(response, true) },
+        ]
     };
     if let Some(field) = &spec.text {
-        return Ok(vec![Piece { text: text(field)?.to_owned(), is_learned: true }]);
+        return Ok(vec![Piece::new(text(field)?, true)]);
     }
     if let Some(field) = &spec.messages {
-        return messages(value.get(field).and_then(Value::as_array).ok_or_else(|| missing(field))?)
-            .ok_or_else(|| missing(field));
+        let list = value.get(field).and_then(Value::as_array).ok_or_else(|| missing(field))?;
+        return messages(list, spec.chat).ok_or_else(|| missing(field));
     }
     if let Some(response) = &spec.response {
         let prompt = match (&spec.template, &spec.prompt) {
             (Some(template), _) => fill(template, &text)?,
-            (None, Some(prompt)) => format!("{}\n", text(prompt)?),
+            (None, Some(prompt)) => format!("{}{end}", text(prompt)?),
             (None, None) => String::new(),
         };
         return Ok(pair(prompt, text(response)?));
@@ -52,20 +58,21 @@ pub fn record(spec: &DataSpec, value: &Value, path: &Path, place: &str) -> Resul
         return value
             .get(field)
             .and_then(Value::as_array)
-            .and_then(|l| messages(l))
+            .and_then(|l| messages(l, spec.chat))
             .ok_or_else(|| missing(field));
     }
     let (prompt, response) =
         (PROMPT_FIELDS.iter().position(|f| has(&f)), RESPONSE_FIELDS.iter().position(|f| has(&f)));
     if let (Some(prompt), Some(response)) = (prompt, response) {
         let (prompt, response) = (PROMPT_FIELDS[prompt], RESPONSE_FIELDS[response]);
-        let mut question = format!("{}\n", text(prompt)?);
+        let mut question = text(prompt)?.to_owned();
         if let Some(input) = value.get("input").and_then(Value::as_str).filter(|i| !i.is_empty()) {
-            let _ = writeln!(question, "{input}");
+            question = format!("{question}\n{input}");
         }
+        question.push_str(end);
         return Ok(pair(question, text(response)?));
     }
-    if value.get("text").is_none() {
+    if value.get("text").is_none() || spec.chat {
         // half a pair: it is the other half that is missing
         if let Some(prompt) = prompt {
             return Err(missing(RESPONSE_FIELDS[prompt]));
@@ -74,17 +81,30 @@ pub fn record(spec: &DataSpec, value: &Value, path: &Path, place: &str) -> Resul
             return Err(missing(PROMPT_FIELDS[response.min(PROMPT_FIELDS.len() - 1)]));
         }
     }
-    Ok(vec![Piece { text: text("text")?.to_owned(), is_learned: true }])
+    if spec.chat {
+        return Err(missing(MESSAGE_FIELDS[0]));
+    }
+    Ok(vec![Piece::new(text("text")?, true)])
 }
 
-/// Roles before texts; the loss is on what the assistant says.
-fn messages(list: &[Value]) -> Option<Record> {
+/// Roles before texts; the loss is on what the assistant says. For a chat the texts stay as they are, and roles get the names
+/// that templates know.
+fn messages(list: &[Value], is_chat: bool) -> Option<Record> {
     let mut pieces = Vec::new();
     for message in list {
         let get = |a: &str, b: &str| message.get(a).or_else(|| message.get(b)).and_then(Value::as_str);
         let (role, text) = (get("role", "from")?, get("content", "value")?);
         let is_learned = matches!(role, "assistant" | "gpt" | "model");
-        pieces.push(Piece { text: format!("{text}\n"), is_learned });
+        let name = match role {
+            "gpt" | "model" => "assistant",
+            "human" => "user",
+            other => other,
+        };
+        pieces.push(if is_chat {
+            Piece { role: Some(name.to_owned()), ..Piece::new(text, is_learned) }
+        } else {
+            Piece::new(format!("{text}\n"), is_learned)
+        });
     }
     pieces.iter().any(|p| p.is_learned).then_some(pieces)
 }

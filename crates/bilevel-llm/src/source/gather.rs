@@ -1,11 +1,10 @@
 //! All data of a recipe as tokens: read, held against one another, and cleaned.
 
-use super::{Dataset, Overlap, Reader, Record, Seen};
+use super::{Dataset, Encoder, Overlap, Reader, Record, Seen};
 use crate::{
     error::{DataError, ReweightError},
     recipe::{DataSpec, Deduplicate, OnOverlap, Recipe, SourceSpec},
     result::SourceInfo,
-    tokenizer::Tokenizer,
 };
 
 /// The data of a run.
@@ -32,12 +31,12 @@ pub struct Gathered {
 pub fn gather(
     recipe: &Recipe,
     sources: &[&SourceSpec],
-    tokenizer: &Tokenizer,
+    encoder: Encoder,
     context: usize,
 ) -> Result<Gathered, ReweightError> {
     let data = &recipe.data;
     let read = |name: &str, spec: &DataSpec, is_kept: &mut dyn FnMut(&Record) -> bool| {
-        Dataset::read(name, Reader::new(spec), tokenizer, context, data.scratch.as_deref(), is_kept)
+        Dataset::read(name, Reader::new(spec), encoder, context, data.scratch.as_deref(), is_kept)
     };
     let stays = data.overlap != OnOverlap::Remove;
     let mut in_test = Overlap::new(data.overlap_words, data.overlap_share);

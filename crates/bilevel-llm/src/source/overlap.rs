@@ -106,10 +106,7 @@ mod tests {
         (from..from + count).map(|i| format!("w{i}")).collect::<Vec<_>>().join(" ")
     }
     fn pair(prompt: &str, response: &str) -> Record {
-        vec![
-            Piece { text: prompt.into(), is_learned: false },
-            Piece { text: response.into(), is_learned: true },
-        ]
+        vec![Piece::new(prompt, false), Piece::new(response, true)]
     }
     fn set(records: &[Record]) -> Overlap {
         let mut overlap = Overlap::new(13, 0.5);

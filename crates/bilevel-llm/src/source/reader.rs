@@ -323,7 +323,7 @@ impl Open {
             let line = self.text()?;
             if line.trim().is_empty() {
                 if !document.trim().is_empty() {
-                    return Ok(Some(vec![Piece { text: document, is_learned: true }]));
+                    return Ok(Some(vec![Piece::new(document, true)]));
                 }
                 document.clear();
             } else {

@@ -18,7 +18,7 @@ fn read(spec: &DataSpec) -> Result<Vec<Record>, DataError> {
 }
 
 fn tokenised(spec: &DataSpec, context: usize) -> Dataset {
-    Dataset::read("a", Reader::new(spec), &bytes(), context, None, |_| true).unwrap()
+    Dataset::read("a", Reader::new(spec), (&bytes()).into(), context, None, |_| true).unwrap()
 }
 
 fn file(name: &str, bytes: &[u8]) -> (tempfile::TempDir, DataSpec) {
@@ -44,6 +44,25 @@ fn refused(name: &str, bytes: &[u8]) -> String {
 
 fn bytes() -> Tokenizer {
     Tokenizer::new(&TokenizerSpec::Bytes, std::iter::empty::<&str>()).unwrap()
+}
+
+#[test]
+fn a_chat_keeps_texts_as_they_are_and_knows_who_speaks() {
+    let spoken = |content: &str| {
+        let (_folder, spec) = file("a.jsonl", content.as_bytes());
+        let records = read(&DataSpec { chat: true, ..spec });
+        records
+            .map(|r| r[0].iter().map(|p| (p.role.clone().unwrap(), p.text.clone(), p.is_learned)).collect())
+    };
+    let says = |role: &str, text: &str| (role.to_owned(), text.to_owned(), role == "assistant");
+    let pair: Vec<_> = spoken(r#"{"instruction":"i","input":"x","output":"o"}"#).unwrap();
+    assert_eq!(pair, [says("user", "i\nx"), says("assistant", "o")]);
+    let three = spoken(
+        r#"{"items":[{"from":"system","value":"s"},{"from":"human","value":"h"},{"from":"gpt","value":"g"}]}"#,
+    );
+    assert_eq!(three.unwrap(), [says("system", "s"), says("user", "h"), says("assistant", "g")]);
+    let error = spoken(r#"{"text":"t"}"#).unwrap_err().to_string();
+    assert!(error.contains("field `messages`"), "{error}");
 }
 
 #[test]
@@ -116,10 +135,7 @@ fn a_line_of_ten_megabytes_is_cut_to_the_context_and_counted() {
 
 #[test]
 fn the_loss_is_on_the_response_and_its_end_only() {
-    let records = vec![vec![
-        Piece { text: "ab".into(), is_learned: false },
-        Piece { text: "cd".into(), is_learned: true },
-    ]];
+    let records = vec![vec![Piece::new("ab", false), Piece::new("cd", true)]];
     let set = Dataset::of(&records, &bytes(), 16);
     let batch = set.batch([0]);
     assert_eq!(batch.tokens, [256, 97, 98, 99, 100]);
@@ -129,7 +145,7 @@ fn the_loss_is_on_the_response_and_its_end_only() {
 
 #[test]
 fn a_long_prompt_keeps_its_end_and_leaves_half_the_context() {
-    let piece = |text: String, is_learned| Piece { text, is_learned };
+    let piece = |text: String, is_learned| Piece::new(text, is_learned);
     let records = vec![vec![piece("p".repeat(30) + "!", false), piece("r".repeat(30), true)]];
     let set = Dataset::of(&records, &bytes(), 16);
     let batch = set.batch([0]);
@@ -140,7 +156,7 @@ fn a_long_prompt_keeps_its_end_and_leaves_half_the_context() {
 
 #[test]
 fn running_text_is_cut_into_windows_that_predict_every_token_once() {
-    let records = vec![vec![Piece { text: "abcdefghijklmnopqrstuvwxyz".into(), is_learned: true }]];
+    let records = vec![vec![Piece::new("abcdefghijklmnopqrstuvwxyz", true)]];
     let set = Dataset::of(&records, &bytes(), 8);
     let targets: Vec<u32> = (0..set.len()).flat_map(|i| set.batch([i]).targets).collect();
     let expected: Vec<u32> = (97..123).chain([257]).collect();
@@ -149,7 +165,7 @@ fn running_text_is_cut_into_windows_that_predict_every_token_once() {
 
 #[test]
 fn fingerprints_ignore_case_and_white_space() {
-    let print = |t: &str| fingerprint(&vec![Piece { text: t.into(), is_learned: true }]);
+    let print = |t: &str| fingerprint(&vec![Piece::new(t, true)]);
     assert_eq!(print("Two  plus two\n"), print("two plus TWO"));
     assert_ne!(print("two plus two"), print("three"));
 }

@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     fn of(text: &str) -> Vec<u64> {
-        words(&[Piece { text: text.into(), is_learned: true }])
+        words(&[Piece::new(text, true)])
     }
 
     #[test]
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn words_do_not_run_across_pieces() {
-        let piece = |text: &str| Piece { text: text.into(), is_learned: false };
+        let piece = |text: &str| Piece::new(text, false);
         assert_eq!(words(&[piece("one"), piece("two")]), of("one two"));
     }
 

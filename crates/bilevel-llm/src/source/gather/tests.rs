@@ -1,7 +1,7 @@
 use std::{fmt::Write as _, fs, path::Path};
 
 use super::*;
-use crate::recipe::TokenizerSpec;
+use crate::{recipe::TokenizerSpec, tokenizer::Tokenizer};
 
 /// A sentence of `count` words, different for every number.
 fn sentence(number: usize, count: usize) -> String {
@@ -47,7 +47,7 @@ fn gathered(recipe: &Recipe) -> Result<Gathered, ReweightError> {
     let mut specs: Vec<_> = recipe.sources.iter().collect();
     specs.sort_by(|a, b| a.name.cmp(&b.name));
     let tokenizer = Tokenizer::new(&TokenizerSpec::Bytes, std::iter::empty::<&str>()).unwrap();
-    gather(recipe, &specs, &tokenizer, 512)
+    gather(recipe, &specs, (&tokenizer).into(), 512)
 }
 
 /// (examples, left out, duplicates, duplicates of others, overlaps with validation, with test).
