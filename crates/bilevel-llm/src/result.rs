@@ -274,10 +274,10 @@ pub struct TraceRow {
     pub weights: Vec<f64>,
     /// Step size of the training step that comes next.
     pub step_size: f64,
-    /// Σ p_i L_i on the last training batch; absent at step 0.
+    /// Σ p_i L_i on the last training batch, with the weights of its step; absent at step 0.
     pub train_loss: Option<f64>,
-    /// L_i on the last training batch; empty at step 0.
-    pub source_losses: Vec<f64>,
+    /// L_i on the last training batch, absent for a source that had no part in it; empty at step 0.
+    pub source_losses: Vec<Option<f64>>,
     /// Loss on the traced part of the validation set, when it was measured at this step.
     pub validation_loss: Option<f64>,
     /// The certificate of the cycle that ended with this step, if one did.

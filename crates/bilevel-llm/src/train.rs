@@ -252,12 +252,19 @@ pub struct StepBatch {
 impl StepBatch {
     /// The examples of `step` in these orders, one order for each source.
     pub fn draw(setting: &Setting, orders: &mut [Order], step: u64) -> Self {
+        let batch = setting.recipe.train.batch;
+        let places = vec![(step * batch as u64, batch); setting.sources.len()];
+        Self::of(setting, orders, &places)
+    }
+
+    /// So many examples from a position on in each source's order; none of a source that has no part in the step.
+    pub fn of(setting: &Setting, orders: &mut [Order], places: &[(u64, usize)]) -> Self {
         let train = &setting.recipe.train;
         let part = train.batch.div_ceil(train.accumulation);
         let mut tokens = 0;
         let (mut parts, mut all) = (Vec::new(), Vec::new());
-        for (source, order) in setting.sources.iter().zip(orders) {
-            let examples = order.take(step * train.batch as u64, train.batch);
+        for ((source, order), &(position, count)) in setting.sources.iter().zip(orders).zip(places) {
+            let examples = order.take(position, count);
             let batches: Vec<Batch> =
                 examples.chunks(part).map(|c| source.batch(c.iter().copied())).collect();
             tokens += batches.iter().map(|b| b.tokens.len() as u64).sum::<u64>();
@@ -281,20 +288,18 @@ impl StepBatch {
 /// What a training step measured.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StepLosses {
-    /// L_i on the step's batch.
-    pub losses: Vec<f64>,
-    /// |∇L_i| on the step's batch.
-    pub gradient_norms: Vec<f64>,
+    /// L_i on the step's batch; `None` of a source that has no token under the loss in it.
+    pub losses: Vec<Option<f64>>,
+    /// |∇L_i| on the step's batch, where L_i was measured.
+    pub gradient_norms: Vec<Option<f64>>,
+    /// Σ p_i L_i over the sources that were measured, with the weights of the step.
+    pub total: f64,
 }
 
 impl StepLosses {
-    /// Σ p_i L_i.
-    pub fn weighted(&self, p: &[f64]) -> f64 {
-        self.losses.iter().zip(p).map(|(l, p)| l * p).sum()
-    }
     /// max_i |∇L_i|.
     pub fn largest_gradient(&self) -> f64 {
-        self.gradient_norms.iter().copied().fold(0.0, f64::max)
+        self.gradient_norms.iter().flatten().copied().fold(0.0, f64::max)
     }
 }
 
@@ -317,7 +322,7 @@ impl Buffers {
 }
 
 /// ∇ Σ_i p_i L_i into `buffers.total`; L_i is the mean over all of source i's response tokens in the step, whatever
-/// the parts: with n tokens in all, each part adds 1/n of its sum.
+/// the parts: with n tokens in all, each part adds 1/n of its sum. A source without such tokens adds nothing.
 pub fn weighted_gradient(
     setting: &Setting,
     network: &Network,
@@ -330,19 +335,25 @@ pub fn weighted_gradient(
     buffers.total.clear();
     buffers.total.resize(len, 0.0);
     for (parts, &p) in batch.parts.iter().zip(p) {
+        let n: usize = parts.iter().map(|b| b.rows.len()).sum();
+        if n == 0 {
+            out.losses.push(None);
+            out.gradient_norms.push(None);
+            continue;
+        }
         buffers.source.clear();
         buffers.source.resize(len, 0.0);
-        let n: usize = parts.iter().map(|b| b.rows.len()).sum();
         let scale = 1.0 / n as f64;
         let mut sum = 0.0;
         for part in parts {
             sum += setting.decoder.loss_gradient(y, part, scale, &mut buffers.source, &mut buffers.work);
         }
-        out.losses.push(sum * scale);
-        out.gradient_norms.push(norm(&buffers.source));
+        out.losses.push(Some(sum * scale));
+        out.gradient_norms.push(Some(norm(&buffers.source)));
         for (t, &s) in buffers.total.iter_mut().zip(&buffers.source) {
             *t += p as f32 * s;
         }
     }
+    out.total = out.losses.iter().zip(p).filter_map(|(loss, p)| Some((*loss)? * p)).sum();
     out
 }

@@ -98,7 +98,8 @@ impl Learner for DoReMi {
                 sum += ours.iter().zip(&theirs).map(|(a, b)| (a - b).max(0.0)).sum::<f64>();
                 count += ours.len();
             }
-            excess.push(sum / count as f64);
+            // no token under the loss, no excess
+            excess.push(sum / count.max(1) as f64);
         }
         let alpha = reweighed(&p, &excess);
         let done = (search.ledger.spent() - spent) / (search.ledger.budget() - spent);

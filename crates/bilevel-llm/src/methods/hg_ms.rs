@@ -219,7 +219,7 @@ fn continuations(
         let mut sum = 0.0;
         for (i, batch) in batches.iter().enumerate() {
             last = job.update(search.step + i as u64, &mut candidate, batch, &p, size, &mut tools.buffers)?;
-            sum += last.weighted(&p);
+            sum += last.total;
         }
         let work = &mut tools.buffers.work;
         let scores = score(&setting.decoder, candidate.weights(), &setting.validation, TRACED, work);

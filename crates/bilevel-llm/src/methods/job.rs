@@ -25,6 +25,8 @@ pub mod purpose {
     pub const RANDOM: u64 = 2;
     /// Mixtures at which a regression is read off.
     pub const SIMULATION: u64 = 3;
+    /// Sources that a bandit draws in the first step; those of others follow.
+    pub const DRAWS: u64 = 1 << 32;
     /// The mixture of the first proxy; those of others follow.
     pub const PROXIES: u64 = 1 << 16;
 }
@@ -103,7 +105,10 @@ impl Job<'_> {
         step: u64,
     ) -> Result<(), ReweightError> {
         let pairs = losses.losses.iter().zip(&losses.gradient_norms);
-        match pairs.map(|(l, g)| l + g).position(|sum| !sum.is_finite()) {
+        let is_spoilt = |(loss, norm): (&Option<f64>, &Option<f64>)| {
+            [loss, norm].into_iter().flatten().any(|number| !number.is_finite())
+        };
+        match pairs.map(is_spoilt).position(|is_spoilt| is_spoilt) {
             Some(i) => Err(ReweightError::NonFinite {
                 name: self.setting.sources[i].name.clone(),
                 step,

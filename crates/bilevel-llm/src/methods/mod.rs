@@ -11,6 +11,7 @@ mod fixed;
 mod grid;
 mod hg_ms;
 mod job;
+mod odm;
 mod regmix;
 mod scalebio;
 mod upper;
@@ -33,6 +34,7 @@ pub use fixed::Fixed;
 pub use grid::Grid;
 pub use hg_ms::HgMs;
 pub use job::{Job, Orders, TRACED, Tools, order, purpose};
+pub use odm::Odm;
 pub use regmix::RegMix;
 pub use scalebio::{ScaleBio, Variant};
 pub use upper::{UpperState, softmax};
@@ -220,6 +222,7 @@ pub fn visit<V: Visit>(method: Method, visitor: V) -> V::Output {
         Method::Grid => visitor.visit(&Grid),
         Method::DoReMi => visitor.visit(&DoReMi),
         Method::RegMix => visitor.visit(&RegMix),
+        Method::Odm => visitor.visit(&Odm),
         Method::ScaleBio => visitor.visit(&ScaleBio { variant: Variant::AsPublished }),
         Method::ScaleBioReleased => visitor.visit(&ScaleBio { variant: Variant::AsReleased }),
         Method::Uniform | Method::Proportional | Method::Random | Method::Temperature | Method::Given => {

@@ -56,12 +56,22 @@ pub struct Moments {
     updates: u64,
 }
 
-/// α (∇ₓg(x, y) − ∇ₓg(x, u)) at p = softmax(x), of the sources' losses at y and at u: with D_i = L_i(y) − L_i(u) its components are
+/// D_i = L_i(y) − L_i(u); a source that a batch did not measure gets the weighted mean of the others, which moves it nowhere.
+fn differences(p: &[f64], at_y: &[Option<f64>], at_u: &[Option<f64>]) -> Vec<f64> {
+    let known: Vec<Option<f64>> = at_y.iter().zip(at_u).map(|(y, u)| Some((*y)? - (*u)?)).collect();
+    let of_known = |number: fn(f64, f64) -> f64| -> f64 {
+        known.iter().zip(p).filter_map(|(d, p)| d.map(|d| number(*p, d))).sum()
+    };
+    let (sum, weight) = (of_known(|p, d| p * d), of_known(|p, _| p));
+    let mean = if weight > 0.0 { sum / weight } else { 0.0 };
+    known.iter().map(|d| d.unwrap_or(mean)).collect()
+}
+
+/// α (∇ₓg(x, y) − ∇ₓg(x, u)) at p = softmax(x), of the differences D_i = L_i(y) − L_i(u): its components are
 /// α p_i (D_i − Σ_l p_l D_l).
-fn penalty_gradient(alpha: f64, p: &[f64], at_y: &[f64], at_u: &[f64]) -> Vec<f64> {
-    let apart: Vec<f64> = at_y.iter().zip(at_u).map(|(y, u)| y - u).collect();
-    let mean: f64 = p.iter().zip(&apart).map(|(p, d)| p * d).sum();
-    p.iter().zip(&apart).map(|(p, d)| alpha * p * (d - mean)).collect()
+fn penalty_gradient(alpha: f64, p: &[f64], apart: &[f64]) -> Vec<f64> {
+    let mean: f64 = p.iter().zip(apart).map(|(p, d)| p * d).sum();
+    p.iter().zip(apart).map(|(p, d)| alpha * p * (d - mean)).collect()
 }
 
 impl Variant {
@@ -138,7 +148,7 @@ impl Learner for ScaleBio {
         }
         y.update(&setting.decoder, train, size, &mut buffers.total);
 
-        let gradient = penalty_gradient(alpha, &p, &at_y.losses, &at_u.losses);
+        let gradient = penalty_gradient(alpha, &p, &differences(&p, &at_y.losses, &at_u.losses));
         let x = self.variant.moved(
             &search.upper.x,
             &gradient,
@@ -264,14 +274,16 @@ mod tests {
             let v = self.lower(&p).0.cholesky().unwrap().solve(&self.target.gradient(&y));
             let along: Vec<f64> = self.sources.iter().map(|s| -s.gradient(&y).dot(&v)).collect();
             // what ∂F/∂p becomes in x is the same map as that of a difference of losses
-            (self.target.at(&y), penalty_gradient(1.0, &p, &along, &[0.0; 5]))
+            (self.target.at(&y), penalty_gradient(1.0, &p, &along))
         }
         /// The penalty's gradient with y and u solved for.
         fn penalised(&self, alpha: f64, x: &[f64]) -> Vec<f64> {
             let p = softmax(x);
             let (h, c) = self.lower(&p);
             let y = (self.target.h + h * alpha).cholesky().unwrap().solve(&(self.target.c + c * alpha));
-            penalty_gradient(alpha, &p, &self.losses(&y), &self.losses(&self.fitted(&p)))
+            let at = [self.losses(&y), self.losses(&self.fitted(&p))];
+            let [at_y, at_u] = at.map(|losses| losses.into_iter().map(Some).collect::<Vec<_>>());
+            penalty_gradient(alpha, &p, &differences(&p, &at_y, &at_u))
         }
     }
 
@@ -298,6 +310,18 @@ mod tests {
             let relative = apart(&ridge.penalised(alpha, &[0.0; 5]), &exact) / length;
             assert!((relative - error).abs() < 0.51 * digit, "α = {alpha}: {relative}");
         }
+    }
+
+    #[test]
+    fn a_source_that_was_not_measured_is_moved_nowhere() {
+        let (p, at_u) = ([0.5, 0.3, 0.2], [Some(0.0); 3]);
+        let apart = differences(&p, &[Some(2.0), None, Some(-1.0)], &at_u);
+        let gradient = penalty_gradient(10.0, &p, &apart);
+        assert!(gradient[1].abs() < 1e-15, "{gradient:?}");
+        // the others as if they were alone, at p = (5/7, 2/7), with the share 0.7 of the weight
+        let alone = penalty_gradient(10.0, &[5.0 / 7.0, 2.0 / 7.0], &[2.0, -1.0]);
+        assert!((gradient[0] - 0.7 * alone[0]).abs() < 1e-12 && (gradient[2] - 0.7 * alone[1]).abs() < 1e-12);
+        assert_eq!(differences(&p, &[None; 3], &at_u), [0.0; 3]);
     }
 
     #[test]

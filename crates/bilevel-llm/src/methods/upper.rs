@@ -14,7 +14,8 @@ const R_MIN: f64 = 1e-3;
 /// The upper variable and the memory of its updates.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UpperState {
-    /// Source logits.
+    /// Source logits; −∞ of a source without weight.
+    #[serde(with = "logits")]
     pub x: Vec<f64>,
     /// Running means of ∂F/∂p (centred) on the two half-batches.
     halves: [Vec<f64>; 2],
@@ -28,6 +29,21 @@ pub struct UpperState {
     pub history: Vec<Vec<f64>>,
     /// Units spent at the last cycle's end.
     spent: f64,
+}
+
+/// JSON has no infinite numbers: the logit of a weight of zero is `null` there.
+mod logits {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(x: &[f64], serializer: S) -> Result<S::Ok, S::Error> {
+        let finite: Vec<Option<f64>> = x.iter().map(|x| (*x > f64::NEG_INFINITY).then_some(*x)).collect();
+        finite.serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
+        let finite = Vec::<Option<f64>>::deserialize(deserializer)?;
+        Ok(finite.into_iter().map(|x| x.unwrap_or(f64::NEG_INFINITY)).collect())
+    }
 }
 
 impl UpperState {
@@ -161,6 +177,14 @@ mod tests {
         ledger::Entry,
         recipe::{LedgerSpec, UpperStep},
     };
+
+    #[test]
+    fn a_source_without_weight_survives_a_checkpoint() {
+        let upper = UpperState::new(&[0.0, 0.25, 0.75]);
+        let copy: UpperState = serde_json::from_str(&serde_json::to_string(&upper).unwrap()).unwrap();
+        assert_eq!(copy, upper);
+        assert_eq!(copy.weights()[0], 0.0);
+    }
 
     #[test]
     fn a_reach_is_covered_whatever_the_number_of_cycles() {

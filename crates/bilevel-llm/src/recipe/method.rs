@@ -40,11 +40,13 @@ pub enum Method {
     /// Regression of the validation losses of proxies at random mixtures.
     #[serde(rename = "regmix")]
     RegMix,
+    /// A bandit that draws the source of each batch and is rewarded by its loss; the target has no part in it.
+    Odm,
 }
 
 impl Method {
     /// Every method.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::HgMs,
         Self::Uniform,
         Self::Proportional,
@@ -57,6 +59,7 @@ impl Method {
         Self::Given,
         Self::DoReMi,
         Self::RegMix,
+        Self::Odm,
     ];
     /// Its name in recipes and results.
     pub fn name(self) -> &'static str {
@@ -73,6 +76,7 @@ impl Method {
             Self::Given => "given",
             Self::DoReMi => "doremi",
             Self::RegMix => "regmix",
+            Self::Odm => "odm",
         }
     }
 }

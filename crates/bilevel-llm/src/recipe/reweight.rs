@@ -57,6 +57,8 @@ pub struct ReweightSpec {
     pub proxies: usize,
     /// Of the methods `scalebio` and `scalebio-released`.
     pub scalebio: ScaleBioSpec,
+    /// Of the method `odm`.
+    pub odm: OdmSpec,
 }
 
 /// `[reweight.scalebio]`; the defaults are the paper's (arXiv 2406.19976) and its code's.
@@ -109,6 +111,39 @@ impl ScaleBioSpec {
     }
 }
 
+/// `[reweight.odm]`; the defaults are the paper's (arXiv 2312.02406) and its code's.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct OdmSpec {
+    /// Share of the past kept in the running mean of a source's reward (α), in [0, 1).
+    pub smoothing: f64,
+    /// Steps in which the starting weights stay; `train.warmup` when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warmup: Option<u64>,
+    /// Batches of `train.batch` sequences in a step, each of a source that is drawn anew; as many as there are sources when
+    /// absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub draws: Option<usize>,
+}
+
+impl Default for OdmSpec {
+    fn default() -> Self {
+        Self { smoothing: 0.9, warmup: None, draws: None }
+    }
+}
+
+impl OdmSpec {
+    fn validate(&self) -> Result<(), ConfigError> {
+        need((0.0..1.0).contains(&self.smoothing), "reweight.odm.smoothing", self.smoothing, "in [0, 1)")?;
+        need(
+            self.draws != Some(0),
+            "reweight.odm.draws",
+            0,
+            "at least 1 batch, or leave it out for one of each source on average",
+        )
+    }
+}
+
 impl Default for ReweightSpec {
     fn default() -> Self {
         Self {
@@ -133,6 +168,7 @@ impl Default for ReweightSpec {
             given: None,
             proxies: 12,
             scalebio: ScaleBioSpec::default(),
+            odm: OdmSpec::default(),
         }
     }
 }
@@ -345,6 +381,7 @@ impl ReweightSpec {
         )?;
         need((0.0..=1.0).contains(&self.exponent), "reweight.exponent", self.exponent, "between 0 and 1")?;
         self.scalebio.validate()?;
+        self.odm.validate()?;
         need(
             self.proxies > k || !self.methods.contains(&Method::RegMix),
             "reweight.proxies",

@@ -271,7 +271,7 @@ impl Chain<'_, '_> {
             step: search.step,
             spent: search.ledger.spent(),
             step_size: step_size(&setting.recipe.train, search.step, search.ledger.progress()),
-            train_loss: losses.map(|l| l.weighted(&p)),
+            train_loss: losses.map(|l| l.total),
             source_losses: losses.map(|l| l.losses.clone()).unwrap_or_default(),
             weights: p,
             validation_loss,

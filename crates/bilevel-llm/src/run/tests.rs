@@ -72,6 +72,38 @@ fn a_run_that_is_stopped_again_and_again_ends_in_the_same_bytes_on_any_number_of
     stopped_again_and_again(folder.path(), recipe);
 }
 
+/// Whatever is registered keeps the rules of all methods, by being registered.
+#[test]
+fn every_method_ends_within_its_budget_pays_for_what_it_declares_and_resumes_to_the_same_bytes() {
+    for method in Method::ALL {
+        let (folder, mut recipe) = folder(&["up", "noise"]);
+        recipe.run.budget = 20_000;
+        recipe.reweight.methods = vec![method];
+        recipe.reweight.grid_step = 0.5;
+        recipe.reweight.given = Some([("up".to_owned(), 0.75), ("noise".to_owned(), 0.25)].into());
+        let result = stopped_again_and_again(folder.path(), recipe.clone());
+        spends_on_what_it_declares(&result);
+        let seed = &result.methods[0].seeds[0];
+        let sum: f64 = seed.weights.iter().sum();
+        assert!((sum - 1.0).abs() < 1e-12 && seed.weights.iter().all(|p| *p >= 0.0), "{method}: {seed:?}");
+        assert_eq!(seed.search.is_some(), methods::budgets(method, &recipe) > 0.0, "{method}");
+        for ledger in seed.search.iter().chain([&seed.retraining]) {
+            assert!(
+                ledger.spent <= ledger.budget && ledger.spent > 0.7 * ledger.budget,
+                "{method}: {ledger:?}"
+            );
+        }
+        let trace = fs::read_to_string(recipe.run.out.join("trace.jsonl")).unwrap();
+        let rows = trace.lines().map(|line| serde_json::from_str::<crate::TraceRow>(line).unwrap());
+        for row in rows {
+            // a loss is a number, or was not measured; no row makes one up
+            let numbers = row.source_losses.iter().flatten().chain(&row.train_loss).chain(&row.weights);
+            assert!(numbers.into_iter().all(|a| a.is_finite() && *a >= 0.0), "{method}: {row:?}");
+            assert_eq!(row.source_losses.is_empty(), row.step == 0, "{method}: {row:?}");
+        }
+    }
+}
+
 /// Runs a recipe whole on two threads and with stops on one, and compares.
 fn stopped_again_and_again(folder: &Path, mut recipe: Recipe) -> RunResult {
     recipe.run.threads = Some(2);
@@ -381,6 +413,50 @@ fn doremi_and_regmix_spend_one_budget_and_twins_are_treated_alike() {
     let [_, twin, up] = &result.methods[0].weights[..] else { panic!("three sources") };
     assert!((twin.mean - up.mean).abs() < 0.1, "{:?}", result.methods[0].weights);
     assert_eq!(result.methods, run(&recipe).methods);
+}
+
+#[test]
+fn the_bandit_goes_where_the_loss_is_and_has_steps_without_one_of_the_sources() {
+    let (_folder, mut recipe) = folder(&["up", "noise"]);
+    recipe.reweight.methods = vec![Method::Odm];
+    recipe.reweight.odm.draws = Some(1);
+    recipe.run.evaluations = 50;
+    let result = run(&recipe);
+    // noise cannot be learned: its loss stays, and it is drawn more
+    assert!(result.methods[0].weights[0].mean > 0.5, "{:?}", result.methods[0].weights);
+    let trace = fs::read_to_string(recipe.run.out.join("trace.jsonl")).unwrap();
+    let rows: Vec<crate::TraceRow> = trace.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let search: Vec<_> = rows.iter().filter(|row| row.phase == Phase::Search && row.step > 0).collect();
+    assert!(search.len() > 20);
+    for row in search {
+        assert_eq!(row.source_losses.iter().flatten().count(), 1, "{row:?}");
+        assert_eq!(row.train_loss, row.source_losses.iter().flatten().next().copied());
+    }
+    // with one draw a step is half as dear, and there are twice as many
+    let steps = |report: &crate::result::LedgerReport| report.steps as f64;
+    let seed = &result.methods[0].seeds[0];
+    let ratio = steps(seed.search.as_ref().unwrap()) / steps(&seed.retraining);
+    assert!((ratio - 2.0).abs() < 0.02, "{ratio}");
+}
+
+#[test]
+fn a_source_without_a_batch_adds_nothing_to_the_gradient() {
+    let (_folder, recipe) = folder(&["up", "noise"]);
+    let setting = prepare(&recipe).unwrap().setting;
+    let mut orders: Vec<Order> = setting.sources.iter().map(|s| Order::new(1, s, 0)).collect();
+    let network = setting.fresh(1, 0);
+    let mut buffers = Buffers::new(&setting.decoder);
+    let both = StepBatch::of(&setting, &mut orders, &[(6, 2), (6, 2)]);
+    assert_eq!(both.tokens, StepBatch::draw(&setting, &mut orders, 3).tokens);
+    let whole = weighted_gradient(&setting, &network, &both, &[0.0, 0.7], &mut buffers);
+    let expected = buffers.total.clone();
+    let one = StepBatch::of(&setting, &mut orders, &[(6, 0), (6, 2)]);
+    let losses = weighted_gradient(&setting, &network, &one, &[0.3, 0.7], &mut buffers);
+    assert_eq!((losses.losses[0], losses.gradient_norms[0]), (None, None));
+    assert_eq!(losses.losses[1], whole.losses[1]);
+    assert_eq!(losses.total, 0.7 * whole.losses[1].unwrap());
+    assert_eq!(losses.largest_gradient(), losses.gradient_norms[1].unwrap());
+    assert_eq!(buffers.total, expected);
 }
 
 #[test]
