@@ -5,7 +5,7 @@ use std::{borrow::Cow, ops::Range, sync::Arc};
 use bilevel::rng::Stream;
 
 use crate::{
-    model::{Batch, Decoder, Selection, Weights, Workspace},
+    model::{Adapters, Batch, Decoder, Selection, Weights, Workspace},
     recipe::{LedgerSpec, Optimizer, Recipe, TrainSpec},
     source::{Dataset, Order},
 };
@@ -40,7 +40,7 @@ impl Setting {
     /// A network at the start: at the checkpoint, or at random as a function of seed and purpose.
     pub fn fresh(&self, seed: u64, purpose: u64) -> Network {
         let y = match &self.start {
-            Some(start) => self.trained.of(start),
+            Some(start) => self.trained.start(start, &mut Stream::new(seed, purpose)),
             None => self.decoder.initial(&mut Stream::new(seed, purpose)),
         };
         Network::new(self.trained.clone(), y)
@@ -65,6 +65,13 @@ pub enum Trained {
         /// The places of the part.
         selection: Arc<Selection>,
     },
+    /// Low-rank changes of matrices; these stand still and are shared.
+    Lora {
+        /// The full list.
+        frozen: Arc<Vec<f32>>,
+        /// What is changed, and how.
+        adapters: Arc<Adapters>,
+    },
 }
 
 impl Trained {
@@ -73,6 +80,7 @@ impl Trained {
         match self {
             Self::All => y.into(),
             Self::Part { frozen, selection } => Weights::with_trained(frozen, selection, y),
+            Self::Lora { frozen, adapters } => Weights::adapted(frozen, adapters, y),
         }
     }
 
@@ -81,6 +89,7 @@ impl Trained {
         match self {
             Self::All => decoder.parameters(),
             Self::Part { selection, .. } => selection.len(),
+            Self::Lora { adapters, .. } => adapters.len(),
         }
     }
 
@@ -89,21 +98,27 @@ impl Trained {
         decoder.kept_blocks(self.weights(&vec![0.0; self.len(decoder)]))
     }
 
-    /// The trained list of a full one.
-    fn of(&self, all: &[f32]) -> Vec<f32> {
+    /// The list at which the training of a checkpoint begins; only adapters begin at random.
+    fn start(&self, all: &[f32], stream: &mut Stream) -> Vec<f32> {
         match self {
             Self::All => all.to_vec(),
             Self::Part { selection, .. } => selection.gather(all),
+            Self::Lora { adapters, .. } => adapters.initial(stream),
         }
     }
 
-    /// The full list with this list of trained parameters in place.
+    /// The full list with this list of trained parameters in place, or merged into it.
     pub fn full<'a>(&self, y: &'a [f32]) -> Cow<'a, [f32]> {
         match self {
             Self::All => y.into(),
             Self::Part { frozen, selection } => {
                 let mut all = frozen.to_vec();
                 selection.scatter(y, &mut all);
+                all.into()
+            }
+            Self::Lora { frozen, adapters } => {
+                let mut all = frozen.to_vec();
+                adapters.merge(y, &mut all);
                 all.into()
             }
         }
@@ -115,6 +130,7 @@ impl Trained {
         match self {
             Self::All => matrices,
             Self::Part { selection, .. } => matrices.iter().filter_map(|m| selection.place(m)).collect(),
+            Self::Lora { adapters, .. } => std::iter::once(0..adapters.len()).collect(),
         }
     }
 }

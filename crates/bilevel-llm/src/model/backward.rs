@@ -20,10 +20,8 @@ impl Decoder {
             return 0;
         }
         let is_trained = |b: &Block| {
-            [&b.attention_norm, &b.ffn_norm].iter().any(|norm| norm.places().any(|r| y.place(r).is_some()))
-                || [&b.qkv, &b.output, &b.up, &b.down]
-                    .iter()
-                    .any(|map| map.places().any(|r| y.place(r).is_some()))
+            [&b.attention_norm, &b.ffn_norm].iter().any(|norm| norm.places().any(|r| y.is_trained(r)))
+                || [&b.qkv, &b.output, &b.up, &b.down].iter().any(|map| map.places().any(|r| y.is_trained(r)))
         };
         places.blocks.iter().position(is_trained).unwrap_or(places.blocks.len())
     }
@@ -127,7 +125,10 @@ fn apply_backward<T: Real>(
 ) {
     let dw = y.place(&map.weight).map(|place| &mut g[place]);
     let shape = (x.len() / map.inputs, map.inputs, map.outputs);
-    linear_backward(threads, (x, y.get(&map.weight), dy), Some((dx, T::zero())), dw, shape);
+    linear_backward(threads, (x, y.get(&map.weight), dy), Some((&mut *dx, T::zero())), dw, shape);
+    if let Some((adapters, list)) = y.adapters() {
+        adapters.apply_backward(&map.weight, list, (x, dy), dx, g, threads);
+    }
     if let Some(place) = map.bias.as_ref().and_then(|bias| y.place(bias)) {
         add_column_sums(dy, &mut g[place]);
     }

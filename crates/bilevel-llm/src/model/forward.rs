@@ -160,6 +160,9 @@ fn apply<T: Real>(y: Weights<T>, map: &Affine, x: &[T], out: &mut Vec<T>, thread
     if let Some(bias) = &map.bias {
         add_to_rows(out, y.get(bias));
     }
+    if let Some((adapters, list)) = y.adapters() {
+        adapters.apply(&map.weight, list, x, out, threads);
+    }
 }
 
 /// out += x Wᵀ + b.
@@ -170,5 +173,8 @@ fn add_applied<T: Real>(y: Weights<T>, map: &Affine, x: &[T], out: &mut [T], thr
     gemm_on(threads, T::one(), (x, wide), weight, T::one(), (&mut *out, narrow));
     if let Some(bias) = &map.bias {
         add_to_rows(out, y.get(bias));
+    }
+    if let Some((adapters, list)) = y.adapters() {
+        adapters.apply(&map.weight, list, x, out, threads);
     }
 }

@@ -3,6 +3,7 @@
 //! Sequences of different length are stacked without padding: matrix products see all rows at once, attention goes
 //! sequence by sequence.
 
+mod adapters;
 mod architecture;
 mod attention;
 mod backward;
@@ -19,6 +20,7 @@ use std::ops::Range;
 use bilevel::rng::Stream;
 
 use crate::recipe::ModelSizes;
+pub use adapters::{Adapters, Target};
 pub use architecture::{Architecture, Family, RopeScaling};
 use kernels::{Real, cross_entropy, softmax};
 pub use layout::NamedTensor;

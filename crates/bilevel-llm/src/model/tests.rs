@@ -9,7 +9,7 @@ fn tiny() -> Decoder {
 
 /// One of each kind: Llama as trained from scratch, with a head of its own, wide heads and stretched positions; Qwen2;
 /// GPT-2.
-fn kinds() -> [Decoder; 4] {
+pub(super) fn kinds() -> [Decoder; 4] {
     let plain = Architecture::llama(SIZES, 11);
     let stretched = Architecture {
         head_size: 6,
@@ -23,7 +23,7 @@ fn kinds() -> [Decoder; 4] {
     [plain, stretched, qwen2, gpt2].map(Decoder::of)
 }
 
-fn batch() -> Batch {
+pub(super) fn batch() -> Batch {
     Batch {
         tokens: vec![1, 5, 3, 3, 10, 0, 2, 7, 4, 9, 9, 1],
         lengths: vec![7, 1, 4],
@@ -33,12 +33,12 @@ fn batch() -> Batch {
 }
 
 /// Larger than at the start of training, so that every part of the model matters.
-fn point(decoder: &Decoder) -> Vec<f64> {
+pub(super) fn point(decoder: &Decoder) -> Vec<f64> {
     let mut stream = Stream::new(3, 0);
     (0..decoder.parameters()).map(|_| 0.4 * stream.normal() + 0.1).collect()
 }
 
-fn total(decoder: &Decoder, y: &[f64], batch: &Batch) -> f64 {
+pub(super) fn total<'y>(decoder: &Decoder, y: impl Into<Weights<'y, f64>>, batch: &Batch) -> f64 {
     decoder.row_losses(y, batch, &mut decoder.workspace()).iter().sum()
 }
 

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::Adapters;
+
 /// The trained part of a decoder's parameters: whole tensors, kept one after the other in a short list.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Selection {
@@ -80,12 +82,30 @@ impl Selection {
     }
 }
 
-/// Parameters as a decoder reads them: one full list, or a full list with the trained part replaced.
+/// Parameters as a decoder reads them: one full list, or a full list that stands still with a short list that is trained.
 #[derive(Debug)]
 pub struct Weights<'a, T> {
     all: &'a [T],
-    trained: Option<(&'a Selection, &'a [T])>,
+    trained: Short<'a, T>,
 }
+
+/// What the trained list is.
+#[derive(Debug)]
+enum Short<'a, T> {
+    /// The full list itself.
+    All,
+    /// Replaces a part of the full one.
+    Part(&'a Selection, &'a [T]),
+    /// Low-rank changes of the full one's matrices.
+    Adapters(&'a Adapters, &'a [T]),
+}
+
+impl<T> Clone for Short<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for Short<'_, T> {}
 
 impl<T> Clone for Weights<'_, T> {
     fn clone(&self) -> Self {
@@ -102,12 +122,25 @@ impl<'a, T> Weights<'a, T> {
     /// When the short list is not as long as the selection.
     pub fn with_trained(all: &'a [T], selection: &'a Selection, trained: &'a [T]) -> Self {
         assert_eq!(trained.len(), selection.len(), "a short list of another selection");
-        Self { all, trained: Some((selection, trained)) }
+        Self { all, trained: Short::Part(selection, trained) }
+    }
+
+    /// The frozen full list, read with the low-rank changes of its matrices that the short list `trained` gives; gradients are
+    /// short lists too.
+    ///
+    /// # Panics
+    /// When the short list is not as long as the adapters.
+    pub fn adapted(all: &'a [T], adapters: &'a Adapters, trained: &'a [T]) -> Self {
+        assert_eq!(trained.len(), adapters.len(), "a short list of other adapters");
+        Self { all, trained: Short::Adapters(adapters, trained) }
     }
 
     /// The list of the trained part.
     pub fn trained(&self) -> &'a [T] {
-        self.trained.map_or(self.all, |(_, trained)| trained)
+        match self.trained {
+            Short::All => self.all,
+            Short::Part(_, trained) | Short::Adapters(_, trained) => trained,
+        }
     }
 
     /// The same with another list of the trained part.
@@ -120,26 +153,44 @@ impl<'a, T> Weights<'a, T> {
         'a: 'b,
     {
         assert_eq!(trained.len(), self.trained().len(), "a list of another decoder or selection");
-        self.trained.map_or_else(
-            || trained.into(),
-            |(selection, _)| Weights::with_trained(self.all, selection, trained),
-        )
-    }
-
-    /// A tensor.
-    pub(super) fn get(&self, tensor: &Range<usize>) -> &'a [T] {
         match self.trained {
-            Some((selection, trained)) => match selection.place(tensor) {
-                Some(place) => &trained[place],
-                None => &self.all[tensor.clone()],
-            },
-            None => &self.all[tensor.clone()],
+            Short::All => trained.into(),
+            Short::Part(selection, _) => Weights::with_trained(self.all, selection, trained),
+            Short::Adapters(adapters, _) => Weights::adapted(self.all, adapters, trained),
         }
     }
 
-    /// Where the derivative in a tensor stands in a gradient; `None` when the tensor is not trained.
+    /// A tensor, without the change that adapters make.
+    pub(super) fn get(&self, tensor: &Range<usize>) -> &'a [T] {
+        match self.trained {
+            Short::Part(selection, trained) => match selection.place(tensor) {
+                Some(place) => &trained[place],
+                None => &self.all[tensor.clone()],
+            },
+            Short::All | Short::Adapters(..) => &self.all[tensor.clone()],
+        }
+    }
+
+    /// Where the derivative in a tensor stands in a gradient; `None` when the tensor stands still.
     pub(super) fn place(&self, tensor: &Range<usize>) -> Option<Range<usize>> {
-        self.trained.map_or(Some(tensor.clone()), |(selection, _)| selection.place(tensor))
+        match self.trained {
+            Short::All => Some(tensor.clone()),
+            Short::Part(selection, _) => selection.place(tensor),
+            Short::Adapters(..) => None,
+        }
+    }
+
+    /// The adapters, and their list.
+    pub(super) fn adapters(&self) -> Option<(&'a Adapters, &'a [T])> {
+        match self.trained {
+            Short::Adapters(adapters, list) => Some((adapters, list)),
+            Short::All | Short::Part(..) => None,
+        }
+    }
+
+    /// Whether what a tensor computes changes in training.
+    pub(super) fn is_trained(&self, tensor: &Range<usize>) -> bool {
+        self.place(tensor).is_some() || self.adapters().is_some_and(|(adapters, _)| adapters.reach(tensor))
     }
 
     /// Length of the full list.
@@ -150,12 +201,12 @@ impl<'a, T> Weights<'a, T> {
 
 impl<'a, T> From<&'a [T]> for Weights<'a, T> {
     fn from(all: &'a [T]) -> Self {
-        Self { all, trained: None }
+        Self { all, trained: Short::All }
     }
 }
 impl<'a, T> From<&'a Vec<T>> for Weights<'a, T> {
     fn from(all: &'a Vec<T>) -> Self {
-        Self { all, trained: None }
+        Self { all, trained: Short::All }
     }
 }
 

@@ -34,6 +34,33 @@ fn a_small_recipe_gets_the_defaults_and_its_paths() {
 }
 
 #[test]
+fn low_rank_changes_have_defaults_and_ranges() {
+    let tune = |keys: &str| {
+        SMALL.replace(
+            "[[source]]\nname = \"a\"",
+            &format!(
+                "[model]\ncheckpoint = \"m\"\n[tune]\nkind = \"lora\"\n{keys}\n[[source]]\nname = \"a\""
+            ),
+        )
+    };
+    let recipe = Recipe::parse(&tune(""), Path::new("")).unwrap();
+    assert_eq!(recipe.tune, TuneSpec::Lora { rank: 8, alpha: 16.0, targets: None });
+    assert_eq!(Recipe::parse(&recipe.to_toml(), Path::new("")).unwrap(), recipe);
+    assert!(Recipe::parse(&tune("targets = [\"q\", \"gate\"]"), Path::new("")).is_ok());
+    for (keys, parts) in [
+        ("rank = 0", ["tune.rank = 0", "1 to 4096"]),
+        ("alpha = -1", ["tune.alpha = -1", "positive"]),
+        ("targets = []", ["tune.targets", "at least one"]),
+        ("targets = [\"w\"]", ["recipe, line 6", "Known here: q, k, v"]),
+    ] {
+        let message = refused(&tune(keys));
+        assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+    }
+    let message = refused(&tune("").replace("[model]\ncheckpoint = \"m\"\n", ""));
+    assert!(message.contains("tune.kind = lora") && message.contains("set the checkpoint"), "{message}");
+}
+
+#[test]
 fn a_chat_wants_a_checkpoint_and_conversations() {
     let message = refused(&SMALL.replace("response = \"answer\"", "response = \"answer\"\nchat = true"));
     assert!(message.contains("source.a.chat") && message.contains("set model.checkpoint"), "{message}");

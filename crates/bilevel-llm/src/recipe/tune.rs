@@ -5,9 +5,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::need;
+use crate::model::Target;
 
 /// `[tune]`: what of a checkpoint is trained; the rest stands still and is held in memory once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum TuneSpec {
     /// Every parameter.
@@ -18,6 +19,26 @@ pub enum TuneSpec {
         /// Blocks that are trained, counted from the end.
         layers: usize,
     },
+    /// Low-rank changes of the matrices of every block (LoRA, arXiv 2106.09685): (alpha / rank)·B A is added to each, B begins
+    /// at zero.
+    Lora {
+        /// Rank of the changes.
+        #[serde(default = "default_rank")]
+        rank: usize,
+        /// Scale of the changes, times the rank.
+        #[serde(default = "default_alpha")]
+        alpha: f64,
+        /// The matrices that are changed; every one of a block when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        targets: Option<Vec<Target>>,
+    },
+}
+
+fn default_rank() -> usize {
+    8
+}
+fn default_alpha() -> f64 {
+    16.0
 }
 
 impl TuneSpec {
@@ -26,14 +47,39 @@ impl TuneSpec {
         *self == Self::All
     }
 
-    pub(super) fn validate(self, has_checkpoint: bool) -> Result<(), ConfigError> {
-        let Self::LastLayers { layers } = self else { return Ok(()) };
+    /// The name of the kind in recipes.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::LastLayers { .. } => "last-layers",
+            Self::Lora { .. } => "lora",
+        }
+    }
+
+    pub(super) fn validate(&self, has_checkpoint: bool) -> Result<(), ConfigError> {
+        if self.is_all() {
+            return Ok(());
+        }
         need(
             has_checkpoint,
             "tune.kind",
-            "last-layers",
+            self.name(),
             "a model without model.checkpoint begins at random numbers, all of which want training: set the checkpoint, or leave [tune] out",
         )?;
-        need(layers > 0, "tune.layers", layers, "at least 1")
+        match self {
+            Self::All => Ok(()),
+            Self::LastLayers { layers } => need(*layers > 0, "tune.layers", layers, "at least 1"),
+            Self::Lora { rank, alpha, targets } => {
+                need((1..=4096).contains(rank), "tune.rank", rank, "1 to 4096; 8 or 16 are usual")?;
+                need(
+                    alpha.is_finite() && *alpha > 0.0,
+                    "tune.alpha",
+                    alpha,
+                    "a positive number, usually once or twice the rank",
+                )?;
+                let Some(targets) = targets else { return Ok(()) };
+                need(!targets.is_empty(), "tune.targets", "[]", "name at least one, or leave it out for all")
+            }
+        }
     }
 }

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::checkpoint::digits;
 use crate::{
     error::ReweightError,
-    model::{Decoder, Part},
+    model::{Decoder, Family, Part, Target},
     pretrained::{ChatTemplate, Checkpoint},
     recipe::{Recipe, SourceSpec, TuneSpec},
     source::Reader,
@@ -63,8 +63,21 @@ impl Model {
             hash.update(part.iter().flat_map(|a| a.to_le_bytes()).collect::<Vec<u8>>());
         }
         let start = Arc::new(parameters);
-        let trained = match recipe.tune {
+        let trained = match recipe.tune.clone() {
             TuneSpec::All => Trained::All,
+            TuneSpec::Lora { rank, alpha, targets } => {
+                let is_gpt2 = decoder.architecture.family == Family::Gpt2;
+                let all = || Target::ALL.into_iter().filter(|t| !(is_gpt2 && *t == Target::Gate)).collect();
+                let targets: Vec<Target> = targets.unwrap_or_else(all);
+                let adapters = decoder.adapters(&targets, rank, alpha).map_err(|_| {
+                    ConfigError::new(
+                        "tune.targets",
+                        "gate",
+                        "GPT-2 has no gates: q, k, v, o, up and down are there",
+                    )
+                })?;
+                Trained::Lora { frozen: start.clone(), adapters: Arc::new(adapters) }
+            }
             TuneSpec::LastLayers { layers } => {
                 ConfigError::require(
                     layers <= sizes.layers,

@@ -2,8 +2,9 @@ use std::{fmt::Write as _, fs, path::PathBuf};
 
 use super::{memory::Memory, *};
 use crate::{
+    eval::score,
     ledger::Entry,
-    model::Decoder,
+    model::{Decoder, Target},
     pretrained::Checkpoint,
     progress::Silent,
     recipe::{ModelSizes, ModelSpec, TokenizerSpec, TuneSpec},
@@ -166,10 +167,62 @@ fn the_last_block_of_a_checkpoint_is_tuned_and_the_rest_stands_still() {
     let done = fs::metadata(recipe.run.out.join("checkpoints/uniform-1.done.safetensors")).unwrap().len();
     assert!((done as usize) < 4 * trained + 40_000, "{done} bytes for {trained} numbers");
     // every method starts where the checkpoint is
-    let text = fs::read_to_string(recipe.run.out.join("trace.jsonl")).unwrap();
-    let rows: Vec<crate::TraceRow> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-    let first: Vec<_> = rows.iter().filter(|r| r.step == 0).map(|r| r.validation_loss.unwrap()).collect();
+    let first = losses_at_the_start(&recipe.run.out);
     assert!(first.len() >= 5 && first.iter().all(|loss| *loss == first[0]), "{first:?}");
+}
+
+/// Losses of the first validation examples at step 0 of every search and retraining.
+fn losses_at_the_start(out: &Path) -> Vec<f64> {
+    let text = fs::read_to_string(out.join("trace.jsonl")).unwrap();
+    let rows = text.lines().map(|l| serde_json::from_str::<crate::TraceRow>(l).unwrap());
+    rows.filter(|r| r.step == 0).map(|r| r.validation_loss.unwrap()).collect()
+}
+
+#[test]
+fn low_rank_changes_are_tuned_by_every_kind_of_method_and_saved_merged() {
+    let (folder, mut recipe) = folder(&["up", "noise"]);
+    recipe.run.budget = 30_000;
+    recipe.reweight.methods.extend([Method::Alignment, Method::ScaleBio]);
+    let checkpoint = tune_a_checkpoint(folder.path(), &mut recipe);
+    recipe.tune =
+        TuneSpec::Lora { rank: 2, alpha: 4.0, targets: Some(vec![Target::Q, Target::V, Target::Up]) };
+    let result = stopped_again_and_again(folder.path(), recipe.clone());
+    // two blocks of q (16 → 16), v (16 → 8) and up (16 → 24)
+    assert_eq!(result.model.trained, Some(2 * 2 * ((16 + 16) + (16 + 8) + (16 + 24))));
+    let tuned = Checkpoint::load(&recipe.run.out.join("model")).unwrap();
+    let is_changed = |name: &str| ["q_proj", "v_proj", "up_proj"].iter().any(|part| name.contains(part));
+    for tensor in checkpoint.decoder.tensors() {
+        let (old, new) =
+            (&checkpoint.parameters[tensor.range.clone()], &tuned.parameters[tensor.range.clone()]);
+        assert_eq!(old != new, is_changed(&tensor.name), "{}", tensor.name);
+    }
+    // every run begins at the checkpoint itself, and the saved model does what the run's did
+    let setting = prepare(&recipe).unwrap().setting;
+    let loss = |y: &[f32], set, limit| {
+        score(&setting.decoder, y, set, limit, &mut setting.decoder.workspace()).mean()
+    };
+    let start = loss(&checkpoint.parameters, &setting.validation, methods::TRACED);
+    let starts = losses_at_the_start(&recipe.run.out);
+    assert!(starts.len() >= 7 && starts.iter().all(|loss| *loss == start), "{start} {starts:?}");
+    let saved = loss(&tuned.parameters, &setting.test, usize::MAX);
+    let of_run = result.methods[0].seeds[0].test_loss;
+    // the order of sums differs: f32, logits of order 10
+    assert!((saved - of_run).abs() < 1e-5 && of_run < start, "{saved} {of_run} {start}");
+
+    recipe.model.checkpoint = Some(folder.path().join("gpt2"));
+    let architecture = crate::model::Architecture {
+        family: crate::model::Family::Gpt2,
+        sizes: ModelSizes { kv_heads: 2, ..checkpoint.decoder.architecture.sizes },
+        ..checkpoint.decoder.architecture.clone()
+    };
+    let gpt2 = Decoder::of(architecture);
+    let parameters: Vec<f32> = gpt2.initial(&mut bilevel::rng::Stream::new(8, 0));
+    pretrained::save(&folder.path().join("gpt2"), &gpt2, &parameters, &checkpoint.tokenizer, None).unwrap();
+    recipe.tune = TuneSpec::Lora { rank: 2, alpha: 4.0, targets: None };
+    assert!(prepare(&recipe).is_ok());
+    recipe.tune = TuneSpec::Lora { rank: 2, alpha: 4.0, targets: Some(vec![Target::Gate]) };
+    let error = prepare(&recipe).unwrap_err().to_string();
+    assert!(error.contains("tune.targets") && error.contains("no gates"), "{error}");
 }
 
 #[test]
