@@ -22,8 +22,8 @@ pub enum Entry {
     GaussNewton,
     /// ⟨∇L_i, v⟩.
     Directional,
-    /// Losses of a proxy and of its reference model.
-    Excess,
+    /// Losses of two models on the sources, to compare them.
+    Pairs,
     /// Validation and test losses that only inform the reader; not counted, for any method.
     Observation,
 }
@@ -37,7 +37,7 @@ impl Entry {
         Self::ValidationGradient,
         Self::GaussNewton,
         Self::Directional,
-        Self::Excess,
+        Self::Pairs,
         Self::Observation,
     ];
     fn words(self) -> &'static str {
@@ -48,14 +48,14 @@ impl Entry {
             Self::ValidationGradient => "validation gradients",
             Self::GaussNewton => "Gauss-Newton products",
             Self::Directional => "directional derivatives of the sources",
-            Self::Excess => "losses over a reference model",
+            Self::Pairs => "losses of two models compared",
             Self::Observation => "evaluation for the trace (not counted)",
         }
     }
     fn weight(self, weights: &LedgerSpec) -> f64 {
         match self {
             Self::Training | Self::LosingContinuations => weights.training,
-            Self::Selection | Self::Excess => weights.evaluation,
+            Self::Selection | Self::Pairs => weights.evaluation,
             Self::ValidationGradient => weights.gradient,
             Self::GaussNewton => weights.gauss_newton,
             Self::Directional => weights.directional,

@@ -22,7 +22,7 @@ pub use data::{DataSpec, Paths, SourceSpec};
 pub use evaluate::{AnswerForm, EvaluateSpec};
 pub use method::Method;
 pub use model::{ModelPreset, ModelSizes, ModelSpec, TokenizerSpec};
-pub use reweight::{Damping, OdmSpec, ReweightSpec, ScaleBioSpec, Upper, UpperStep};
+pub use reweight::{Damping, F2baSpec, OdmSpec, ReweightSpec, ScaleBioSpec, Upper, UpperStep};
 pub use train::{Optimizer, TrainSpec};
 pub use tune::TuneSpec;
 

@@ -83,7 +83,7 @@ impl Learner for DoReMi {
             search.count(1, &losses);
             return Ok(Advance::Stepped { losses, certificate: None });
         };
-        let price = price + search.ledger.price(Entry::Excess, 2 * batch.tokens);
+        let price = price + search.ledger.price(Entry::Pairs, 2 * batch.tokens);
         if price > search.ledger.left() {
             return Ok(Advance::Spent);
         }
@@ -111,7 +111,7 @@ impl Learner for DoReMi {
         let x: Vec<f64> = alpha.iter().map(|a| a.ln()).collect();
         search.upper.place(&x, setting.recipe.reweight.cap);
         search.ledger.charge(Entry::Training, batch.tokens);
-        search.ledger.charge(Entry::Excess, 2 * batch.tokens);
+        search.ledger.charge(Entry::Pairs, 2 * batch.tokens);
         search.count(1, &losses);
         Ok(Advance::Stepped { losses, certificate: None })
     }
@@ -138,7 +138,7 @@ impl Learner for DoReMi {
     }
 
     fn entries(&self) -> &'static [Entry] {
-        &[Entry::Training, Entry::Excess]
+        &[Entry::Training, Entry::Pairs]
     }
 }
 

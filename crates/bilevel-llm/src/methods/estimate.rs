@@ -40,8 +40,34 @@ pub struct Half {
     pub curvature: Vec<Batch>,
 }
 
-fn tokens(batches: &[Batch]) -> u64 {
+/// Tokens that go through a model.
+pub fn tokens(batches: &[Batch]) -> u64 {
     batches.iter().map(|b| b.tokens.len() as u64).sum()
+}
+
+/// A cycle's examples of an order, in halves of equal size.
+fn split(order: &mut Order, cycle: u64, count: usize) -> [Vec<usize>; 2] {
+    let count = count & !1;
+    let drawn = order.take(cycle * count as u64, count);
+    let (a, b) = drawn.split_at(count / 2);
+    [a.to_vec(), b.to_vec()]
+}
+
+/// A cycle's batches of all sources in the order of this number, in halves.
+pub fn source_halves(
+    job: &Job,
+    orders: &mut Orders,
+    number: u64,
+    cycle: u64,
+    count: usize,
+) -> [Vec<Batch>; 2] {
+    let mut out = [Vec::new(), Vec::new()];
+    for (source, order) in job.setting.sources.iter().zip(orders.sources(job, number)) {
+        for (out, drawn) in out.iter_mut().zip(split(order, cycle, count)) {
+            out.push(source.batch(drawn));
+        }
+    }
+    out
 }
 
 impl GradientBatches {
@@ -49,24 +75,9 @@ impl GradientBatches {
     pub fn draw(job: &Job, orders: &mut Orders, cycle: u64) -> Self {
         let setting = job.setting;
         let spec = &setting.recipe.reweight;
-        let split = |order: &mut Order, count: usize| {
-            let count = count & !1;
-            let drawn = order.take(cycle * count as u64, count);
-            let (a, b) = drawn.split_at(count / 2);
-            [a.to_vec(), b.to_vec()]
-        };
-        let validation = split(orders.validation(job, order::VALIDATION), spec.validation_batch);
-        let per_source = |orders: &mut [Order], count: usize| -> [Vec<Batch>; 2] {
-            let mut out = [Vec::new(), Vec::new()];
-            for (source, order) in setting.sources.iter().zip(orders) {
-                for (out, drawn) in out.iter_mut().zip(split(order, count)) {
-                    out.push(source.batch(drawn));
-                }
-            }
-            out
-        };
-        let [sa, sb] = per_source(orders.sources(job, order::SOURCE), spec.source_batch);
-        let [ca, cb] = per_source(orders.sources(job, order::CURVATURE), spec.curvature_batch);
+        let validation = split(orders.validation(job, order::VALIDATION), cycle, spec.validation_batch);
+        let [sa, sb] = source_halves(job, orders, order::SOURCE, cycle, spec.source_batch);
+        let [ca, cb] = source_halves(job, orders, order::CURVATURE, cycle, spec.curvature_batch);
         let [va, vb] = validation.map(|v| setting.validation.batch(v));
         Self {
             halves: [

@@ -7,11 +7,13 @@
 mod alignment;
 mod doremi;
 mod estimate;
+mod f2ba;
 mod fixed;
 mod grid;
 mod hg_ms;
 mod job;
 mod odm;
+mod penalty;
 mod regmix;
 mod scalebio;
 mod upper;
@@ -30,6 +32,7 @@ use crate::{
 
 pub use alignment::Alignment;
 pub use doremi::DoReMi;
+pub use f2ba::F2ba;
 pub use fixed::Fixed;
 pub use grid::Grid;
 pub use hg_ms::HgMs;
@@ -223,6 +226,7 @@ pub fn visit<V: Visit>(method: Method, visitor: V) -> V::Output {
         Method::DoReMi => visitor.visit(&DoReMi),
         Method::RegMix => visitor.visit(&RegMix),
         Method::Odm => visitor.visit(&Odm),
+        Method::F2ba => visitor.visit(&F2ba),
         Method::ScaleBio => visitor.visit(&ScaleBio { variant: Variant::AsPublished }),
         Method::ScaleBioReleased => visitor.visit(&ScaleBio { variant: Variant::AsReleased }),
         Method::Uniform | Method::Proportional | Method::Random | Method::Temperature | Method::Given => {

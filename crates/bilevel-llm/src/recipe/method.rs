@@ -42,11 +42,13 @@ pub enum Method {
     RegMix,
     /// A bandit that draws the source of each batch and is rewarded by its loss; the target has no part in it.
     Odm,
+    /// Two networks as in `scalebio`; x moves once in a cycle on batches of its own, by the rule of HG-MS (F2BA).
+    F2ba,
 }
 
 impl Method {
     /// Every method.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::HgMs,
         Self::Uniform,
         Self::Proportional,
@@ -60,6 +62,7 @@ impl Method {
         Self::DoReMi,
         Self::RegMix,
         Self::Odm,
+        Self::F2ba,
     ];
     /// Its name in recipes and results.
     pub fn name(self) -> &'static str {
@@ -77,6 +80,7 @@ impl Method {
             Self::DoReMi => "doremi",
             Self::RegMix => "regmix",
             Self::Odm => "odm",
+            Self::F2ba => "f2ba",
         }
     }
 }

@@ -59,6 +59,8 @@ pub struct ReweightSpec {
     pub scalebio: ScaleBioSpec,
     /// Of the method `odm`.
     pub odm: OdmSpec,
+    /// Of the method `f2ba`.
+    pub f2ba: F2baSpec,
 }
 
 /// `[reweight.scalebio]`; the defaults are the paper's (arXiv 2406.19976) and its code's.
@@ -144,6 +146,47 @@ impl OdmSpec {
     }
 }
 
+/// `[reweight.f2ba]`
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct F2baSpec {
+    /// Multiplier λ: how much more the sources count than the target for the network that sees both.
+    pub lambda: f64,
+    /// Multiplier at the end of the budget, reached geometrically; it stays when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lambda_end: Option<f64>,
+    /// Validation sequences in a step; `train.batch` when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation_batch: Option<usize>,
+}
+
+impl Default for F2baSpec {
+    fn default() -> Self {
+        Self { lambda: 10.0, lambda_end: None, validation_batch: None }
+    }
+}
+
+impl F2baSpec {
+    fn validate(&self) -> Result<(), ConfigError> {
+        let is_positive = |a: f64| a.is_finite() && a > 0.0;
+        need(is_positive(self.lambda), "reweight.f2ba.lambda", self.lambda, "positive, 10 to 100")?;
+        if let Some(end) = self.lambda_end {
+            need(
+                is_positive(end) && end >= self.lambda,
+                "reweight.f2ba.lambda_end",
+                end,
+                &format!("at least reweight.f2ba.lambda = {}, or leave it out", self.lambda),
+            )?;
+        }
+        need(
+            self.validation_batch != Some(0),
+            "reweight.f2ba.validation_batch",
+            0,
+            "at least 1 sequence, or leave it out for train.batch",
+        )
+    }
+}
+
 impl Default for ReweightSpec {
     fn default() -> Self {
         Self {
@@ -169,6 +212,7 @@ impl Default for ReweightSpec {
             proxies: 12,
             scalebio: ScaleBioSpec::default(),
             odm: OdmSpec::default(),
+            f2ba: F2baSpec::default(),
         }
     }
 }
@@ -382,6 +426,7 @@ impl ReweightSpec {
         need((0.0..=1.0).contains(&self.exponent), "reweight.exponent", self.exponent, "between 0 and 1")?;
         self.scalebio.validate()?;
         self.odm.validate()?;
+        self.f2ba.validate()?;
         need(
             self.proxies > k || !self.methods.contains(&Method::RegMix),
             "reweight.proxies",

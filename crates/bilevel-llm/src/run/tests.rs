@@ -448,6 +448,24 @@ fn scalebio_lowers_noise_gives_twins_equal_weight_and_pays_for_both_networks() {
 }
 
 #[test]
+fn f2ba_lowers_noise_and_certifies_each_cycle() {
+    let (_folder, mut recipe) = folder(&["up", "noise", "twin"]);
+    recipe.reweight.methods = vec![Method::F2ba];
+    recipe.reweight.f2ba.lambda_end = Some(30.0);
+    let result = run(&recipe);
+    let [noise, twin, up] = &result.methods[0].weights[..] else { panic!("three sources") };
+    assert!(noise.mean < twin.mean && noise.mean < up.mean, "{:?}", result.methods[0].weights);
+    let seed = &result.methods[0].seeds[0];
+    let steps = seed.search.as_ref().unwrap().steps;
+    // two networks, a gradient on the target, and losses in each cycle
+    assert!(2 * steps < seed.retraining.steps, "{seed:?}");
+    let trace = fs::read_to_string(recipe.run.out.join("trace.jsonl")).unwrap();
+    let rows: Vec<crate::TraceRow> = trace.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let certificates = rows.iter().filter(|row| row.certificate.is_some());
+    assert_eq!(certificates.count() as u64, steps / recipe.reweight.cycle);
+}
+
+#[test]
 fn doremi_and_regmix_spend_one_budget_and_twins_are_treated_alike() {
     let (_folder, mut recipe) = folder(&["up", "noise", "twin"]);
     recipe.reweight.methods = vec![Method::DoReMi, Method::RegMix];
