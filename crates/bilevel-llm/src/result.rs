@@ -84,7 +84,7 @@ pub struct SourceInfo {
 pub struct ModelInfo {
     /// Parameters.
     pub parameters: u64,
-    /// Those that are trained; absent in results of earlier versions.
+    /// Those that are trained at a time; absent in results of earlier versions.
     #[serde(default)]
     pub trained: Option<u64>,
     /// Decoder blocks.

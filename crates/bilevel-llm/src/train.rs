@@ -1,5 +1,7 @@
 //! Training: the weighted loss of all sources, AdamW or SGD, warm-up and cosine.
 
+mod lisa;
+
 use std::{borrow::Cow, ops::Range, sync::Arc};
 
 use bilevel::rng::Stream;
@@ -9,6 +11,8 @@ use crate::{
     recipe::{LedgerSpec, Optimizer, Recipe, TrainSpec},
     source::{Dataset, Order},
 };
+
+pub use lisa::{Awake, Lisa};
 
 const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.99;
@@ -26,8 +30,10 @@ pub struct Setting {
     pub context: usize,
     /// The parameters of a checkpoint, at which networks begin; without one they begin at random.
     pub start: Option<Arc<Vec<f32>>>,
-    /// What networks are made of.
+    /// What the lists are that a run ends with; with [`Setting::lisa`] the full ones.
     pub trained: Trained,
+    /// Of what networks train only a part at a time.
+    pub lisa: Option<Lisa>,
     /// The sources, ascending by name.
     pub sources: Vec<Dataset>,
     /// The target's examples for the weights.
@@ -39,11 +45,41 @@ pub struct Setting {
 impl Setting {
     /// A network at the start: at the checkpoint, or at random as a function of seed and purpose.
     pub fn fresh(&self, seed: u64, purpose: u64) -> Network {
+        if let (Some(lisa), Some(start)) = (self.lisa, &self.start) {
+            return lisa.fresh(&self.decoder, start, seed);
+        }
         let y = match &self.start {
             Some(start) => self.trained.start(start, &mut Stream::new(seed, purpose)),
             None => self.decoder.initial(&mut Stream::new(seed, purpose)),
         };
         Network::new(self.trained.clone(), y)
+    }
+
+    /// Lets those parts of a network sleep that a step does not train.
+    pub fn wake(&self, network: &mut Network, seed: u64, step: u64) {
+        if let Some(lisa) = self.lisa {
+            network.wake(lisa, &self.decoder, seed, step);
+        }
+    }
+
+    /// Number of parameters that are trained at a time.
+    pub fn trained_at_once(&self) -> usize {
+        self.lisa.map_or_else(|| self.trained.len(&self.decoder), |lisa| lisa.awake(&self.decoder))
+    }
+
+    /// The most blocks through which the derivative goes.
+    pub fn kept_blocks(&self) -> usize {
+        let decoder = &self.decoder;
+        match self.lisa {
+            // the lowest block is drawn some time
+            Some(_) => decoder.architecture.sizes.layers,
+            None => decoder.kept_blocks(self.trained.weights(&vec![0.0; self.trained.len(decoder)])),
+        }
+    }
+
+    /// Numbers that a network keeps beside the list of what it trains at a time.
+    pub fn own_frozen(&self) -> usize {
+        self.lisa.map_or(0, |_| self.decoder.parameters())
     }
 
     /// The ledger's weights.
@@ -91,11 +127,6 @@ impl Trained {
             Self::Part { selection, .. } => selection.len(),
             Self::Lora { adapters, .. } => adapters.len(),
         }
-    }
-
-    /// Blocks through which the derivative goes.
-    pub fn kept_blocks(&self, decoder: &Decoder) -> usize {
-        decoder.kept_blocks(self.weights(&vec![0.0; self.len(decoder)]))
     }
 
     /// The list at which the training of a checkpoint begins; only adapters begin at random.
@@ -148,13 +179,30 @@ pub struct Network {
     pub second: Vec<f32>,
     /// Updates made.
     pub updates: u64,
+    /// What of the network is awake, where parts of it sleep.
+    pub awake: Option<Awake>,
 }
 
 impl Network {
     /// A network that has not moved.
     pub fn new(trained: Trained, y: Vec<f32>) -> Self {
         let zeros = vec![0.0; y.len()];
-        Self { trained, y, first: zeros.clone(), second: zeros, updates: 0 }
+        Self { trained, y, first: zeros.clone(), second: zeros, updates: 0, awake: None }
+    }
+
+    /// The list that a run ends with: the trained one, or the full one where parts sleep.
+    pub fn settled(&self) -> Cow<'_, [f32]> {
+        if self.awake.is_some() { self.trained.full(&self.y) } else { (&self.y[..]).into() }
+    }
+
+    /// Places of the trained list, and the updates since the moments there began.
+    fn ages(&self) -> Vec<(Range<usize>, u64)> {
+        match &self.awake {
+            None => vec![(0..self.y.len(), self.updates)],
+            Some(awake) => {
+                awake.spans().iter().map(|(span, born)| (span.clone(), self.updates - born)).collect()
+            }
+        }
     }
 
     /// Whether parameters and moments are numbers.
@@ -181,10 +229,21 @@ impl Network {
         match optimizer {
             Optimizer::Sgd => vec![(1.0 - MOMENTUM) as f32; self.y.len()],
             Optimizer::Adamw => {
-                let correction = 1.0 - BETA2.powf(self.updates.max(1) as f64);
-                let mean = self.second.iter().map(|&v| f64::from(v)).sum::<f64>() / self.second.len() as f64;
-                let floor = 0.01 * (mean / correction).sqrt() + EPSILON;
-                self.second.iter().map(|&v| (f64::from(v) / correction).sqrt().max(floor) as f32).collect()
+                let n = self.second.len() as f64;
+                let corrected: Vec<(Range<usize>, f64)> = self
+                    .ages()
+                    .into_iter()
+                    .map(|(span, age)| (span, 1.0 - BETA2.powf(age.max(1) as f64)))
+                    .collect();
+                let mean = |(span, correction): &(Range<usize>, f64)| {
+                    self.second[span.clone()].iter().map(|&v| f64::from(v)).sum::<f64>() / n / correction
+                };
+                let floor = 0.01 * corrected.iter().map(mean).sum::<f64>().sqrt() + EPSILON;
+                let root = |(span, correction): &(Range<usize>, f64)| -> Vec<f32> {
+                    let second = self.second[span.clone()].iter();
+                    second.map(|&v| (f64::from(v) / correction).sqrt().max(floor) as f32).collect()
+                };
+                corrected.iter().flat_map(root).collect()
             }
         }
     }
@@ -209,19 +268,10 @@ impl Network {
                 }
             }
         }
-        let moments = self.first.iter_mut().zip(&mut self.second);
         match spec.optimizer {
             Optimizer::Adamw => {
-                let t = self.updates as f64;
-                let (b1, b2) = (BETA1 as f32, BETA2 as f32);
-                // m̂/(√v̂ + ε) with the corrections moved into the step and ε
-                let root = (1.0 - BETA2.powf(t)).sqrt();
-                let step = (step_size * root / (1.0 - BETA1.powf(t))) as f32;
-                let epsilon = (EPSILON * root) as f32;
-                for ((y, &g), (m, v)) in self.y.iter_mut().zip(&*gradient).zip(moments) {
-                    *m = b1 * *m + (1.0 - b1) * g;
-                    *v = b2 * *v + (1.0 - b2) * g * g;
-                    *y -= step * *m / (v.sqrt() + epsilon);
+                for (span, age) in self.ages() {
+                    self.adamw(span, age, step_size, gradient);
                 }
             }
             Optimizer::Sgd => {
@@ -230,6 +280,22 @@ impl Network {
                     *y -= step_size as f32 * *m;
                 }
             }
+        }
+    }
+
+    /// AdamW on a part of the list whose moments have seen `age` gradients, this one included.
+    fn adamw(&mut self, span: Range<usize>, age: u64, step_size: f64, gradient: &[f32]) {
+        let t = age as f64;
+        let (b1, b2) = (BETA1 as f32, BETA2 as f32);
+        // m̂/(√v̂ + ε) with the corrections moved into the step and ε
+        let root = (1.0 - BETA2.powf(t)).sqrt();
+        let step = (step_size * root / (1.0 - BETA1.powf(t))) as f32;
+        let epsilon = (EPSILON * root) as f32;
+        let moments = self.first[span.clone()].iter_mut().zip(&mut self.second[span.clone()]);
+        for ((y, &g), (m, v)) in self.y[span.clone()].iter_mut().zip(&gradient[span]).zip(moments) {
+            *m = b1 * *m + (1.0 - b1) * g;
+            *v = b2 * *v + (1.0 - b2) * g * g;
+            *y -= step * *m / (v.sqrt() + epsilon);
         }
     }
 }

@@ -130,6 +130,7 @@ impl Job<'_> {
         size: f64,
         buffers: &mut Buffers,
     ) -> Result<StepLosses, ReweightError> {
+        self.setting.wake(network, self.seed, step);
         let losses = weighted_gradient(self.setting, network, batch, p, buffers);
         self.require_finite(&losses, batch, step + 1)?;
         network.update(&self.setting.decoder, &self.setting.recipe.train, size, &mut buffers.total);

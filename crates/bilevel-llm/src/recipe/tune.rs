@@ -19,6 +19,19 @@ pub enum TuneSpec {
         /// Blocks that are trained, counted from the end.
         layers: usize,
     },
+    /// A few blocks at a time, drawn anew every `period` steps; the optimiser remembers nothing of the others (LISA,
+    /// arXiv 2403.17919).
+    Lisa {
+        /// Blocks that are trained at a time.
+        #[serde(default = "default_layers")]
+        layers: usize,
+        /// Steps between draws.
+        #[serde(default = "default_period")]
+        period: u64,
+        /// Whether embedding, last norm and head are always trained.
+        #[serde(default = "default_ends")]
+        ends: bool,
+    },
     /// Low-rank changes of the matrices of every block (LoRA, arXiv 2106.09685): (alpha / rank)·B A is added to each, B begins
     /// at zero.
     Lora {
@@ -34,6 +47,15 @@ pub enum TuneSpec {
     },
 }
 
+fn default_layers() -> usize {
+    2
+}
+fn default_period() -> u64 {
+    20
+}
+fn default_ends() -> bool {
+    true
+}
 fn default_rank() -> usize {
     8
 }
@@ -52,6 +74,7 @@ impl TuneSpec {
         match self {
             Self::All => "all",
             Self::LastLayers { .. } => "last-layers",
+            Self::Lisa { .. } => "lisa",
             Self::Lora { .. } => "lora",
         }
     }
@@ -69,6 +92,10 @@ impl TuneSpec {
         match self {
             Self::All => Ok(()),
             Self::LastLayers { layers } => need(*layers > 0, "tune.layers", layers, "at least 1"),
+            Self::Lisa { layers, period, .. } => {
+                need(*layers > 0, "tune.layers", layers, "at least 1; 2 is usual")?;
+                need(*period > 0, "tune.period", period, "at least 1 step; 20 is usual")
+            }
             Self::Lora { rank, alpha, targets } => {
                 need((1..=4096).contains(rank), "tune.rank", rank, "1 to 4096; 8 or 16 are usual")?;
                 need(

@@ -219,6 +219,10 @@ impl Chain<'_, '_> {
                 return Err(ReweightError::Interrupted { out: run.out.clone() });
             }
             let begun = state.search.step;
+            // before the method does anything with them: two networks that are compared train the same parts
+            for network in networks.iter_mut() {
+                self.job.setting.wake(network, self.job.seed, begun);
+            }
             let advance = match state.phase {
                 Phase::Search => learner.advance(&self.job, &mut state.search, networks, tools)?,
                 Phase::Retraining => {

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     error::ReweightError,
-    train::{Network, Setting},
+    train::{Awake, Network, Setting},
 };
 
 /// Where chains keep their checkpoints.
@@ -165,10 +165,11 @@ impl Store {
         state: &ChainState<M>,
         networks: &[Network],
     ) -> Result<(), ReweightError> {
-        let updates: Vec<u64> = networks.iter().map(|n| n.updates).collect();
-        let text = serde_json::to_string(&(state, updates)).expect("a state is made of numbers");
+        let counts: Vec<(u64, &Option<Awake>)> = networks.iter().map(|n| (n.updates, &n.awake)).collect();
+        let text = serde_json::to_string(&(state, counts)).expect("a state is made of numbers");
         let names = list_names(networks.len());
-        let lists = networks.iter().flat_map(|n| [&n.first[..], &n.second, &n.y]);
+        let settled: Vec<_> = networks.iter().map(Network::settled).collect();
+        let lists = networks.iter().zip(&settled).flat_map(|(n, y)| [&n.first[..], &n.second, y]);
         let tensors: Vec<(&str, &[f32])> = names.iter().map(String::as_str).zip(lists).collect();
         self.write(&self.path(name, "checkpoint.safetensors"), text, &tensors)
     }
@@ -183,18 +184,26 @@ impl Store {
         let damaged =
             |e: serde_json::Error| CheckpointError::Damaged { path: path.clone(), detail: e.to_string() };
         let found = self.read(&path, |text| {
-            let (_, updates): (IgnoredAny, Vec<u64>) = serde_json::from_str(text).map_err(damaged)?;
-            Ok(list_names(updates.len()))
+            let (_, counts): (IgnoredAny, Vec<IgnoredAny>) = serde_json::from_str(text).map_err(damaged)?;
+            Ok(list_names(counts.len()))
         })?;
         let Some((text, lists)) = found else { return Ok(None) };
-        let (state, updates): (ChainState<M>, Vec<u64>) = serde_json::from_str(&text).map_err(damaged)?;
+        let (state, counts): (ChainState<M>, Vec<(u64, Option<Awake>)>) =
+            serde_json::from_str(&text).map_err(damaged)?;
         let mut lists = lists.into_iter();
         let mut next = || lists.next().expect("three lists for each network");
-        let networks = updates
+        let networks = counts
             .into_iter()
-            .map(|updates| {
+            .map(|(updates, awake)| {
                 let (first, second, y) = (next(), next(), next());
-                Network { trained: setting.trained.clone(), y, first, second, updates }
+                match (setting.lisa, awake) {
+                    (Some(lisa), Some(awake)) => {
+                        Network::awakened(lisa, &setting.decoder, y, (first, second), updates, awake)
+                    }
+                    (_, awake) => {
+                        Network { trained: setting.trained.clone(), y, first, second, updates, awake }
+                    }
+                }
             })
             .collect();
         Ok(Some((state, networks)))
@@ -203,7 +212,7 @@ impl Store {
     /// Saves a finished chain, with its model, and deletes its checkpoint.
     pub fn remember(&self, name: &str, result: &ChainResult, network: &Network) -> Result<(), ReweightError> {
         let text = serde_json::to_string(result).expect("a result is made of numbers");
-        self.write(&self.path(name, "done.safetensors"), text, &[("y", &network.y)])?;
+        self.write(&self.path(name, "done.safetensors"), text, &[("y", &network.settled())])?;
         let _ = fs::remove_file(self.path(name, "checkpoint.safetensors"));
         Ok(())
     }

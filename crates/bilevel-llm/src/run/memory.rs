@@ -39,10 +39,13 @@ impl Prepared {
         let data: u64 =
             setting.sources.iter().chain([&setting.validation, &setting.test]).map(Dataset::memory).sum();
         let start = setting.start.as_ref().map_or(0, |start| start.len() as u64);
-        let trained = setting.trained.len(&setting.decoder) as u64;
-        let lists = recipe.reweight.methods.iter().map(|&m| methods::footprint(m, recipe).lists()).max();
+        let (trained, own) = (setting.trained_at_once() as u64, setting.own_frozen() as u64);
+        let lists = recipe.reweight.methods.iter().map(|&m| {
+            let footprint = methods::footprint(m, recipe);
+            trained * footprint.lists() as u64 + own * footprint.models as u64
+        });
         let workers = threads(recipe).min(recipe.reweight.methods.len() * recipe.run.seeds.len()) as u64;
-        let numbers = trained * lists.unwrap_or(0) as u64 + passes(setting);
+        let numbers = lists.max().unwrap_or(0) + passes(setting);
         Memory { held: data + 4 * start, more: 4 * workers * numbers }
     }
 
@@ -64,7 +67,7 @@ impl Prepared {
 fn passes(setting: &Setting) -> u64 {
     let (decoder, recipe) = (&setting.decoder, &setting.recipe);
     let (train, spec) = (&recipe.train, &recipe.reweight);
-    let kept = setting.trained.kept_blocks(decoder);
+    let kept = setting.kept_blocks();
     let of_sources = |count: usize| {
         setting.sources.iter().map(|s| largest(s, count)).fold(BatchShape::default(), BatchShape::max)
     };

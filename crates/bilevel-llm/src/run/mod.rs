@@ -63,7 +63,7 @@ pub struct Prepared {
 pub struct Forecast {
     /// Parameters of the model.
     pub parameters: u64,
-    /// Those that are trained.
+    /// Those that are trained at a time.
     pub trained: u64,
     /// Training steps of a retraining.
     pub steps: u64,
@@ -107,13 +107,14 @@ pub fn prepare(recipe: &Recipe) -> Result<Prepared, ReweightError> {
             recipe.run.seeds.len()
         ));
     }
-    let Model { decoder, tokenizer, context, start, trained, chat_template, hash } = model;
+    let Model { decoder, tokenizer, context, start, trained, lisa, chat_template, hash } = model;
     let setting = Setting {
         recipe: recipe.clone(),
         decoder,
         context,
         start,
         trained,
+        lisa,
         sources: data.sources,
         validation: data.validation,
         test: data.test,
@@ -368,7 +369,7 @@ fn finish(
         validation_overlap_with_test: prepared.validation_overlap_with_test,
         model: ModelInfo {
             parameters: setting.decoder.parameters() as u64,
-            trained: Some(setting.trained.len(&setting.decoder) as u64),
+            trained: Some(setting.trained_at_once() as u64),
             layers: sizes.layers,
             width: sizes.width,
             context: setting.context,

@@ -13,7 +13,7 @@ use crate::{
     recipe::{Recipe, SourceSpec, TuneSpec},
     source::Reader,
     tokenizer::Tokenizer,
-    train::Trained,
+    train::{Lisa, Trained},
 };
 
 /// A model before the first step.
@@ -26,6 +26,8 @@ pub struct Model {
     /// The checkpoint's parameters; random ones without.
     pub start: Option<Arc<Vec<f32>>>,
     pub trained: Trained,
+    /// Of what networks train only a part at a time.
+    pub lisa: Option<Lisa>,
     pub chat_template: Option<ChatTemplate>,
     /// Hash of everything that the checkpoint gives to the run; empty without one.
     pub hash: String,
@@ -47,6 +49,7 @@ impl Model {
             context: sizes.context,
             start: None,
             trained: Trained::All,
+            lisa: None,
             chat_template: None,
             hash: String::new(),
         })
@@ -63,8 +66,22 @@ impl Model {
             hash.update(part.iter().flat_map(|a| a.to_le_bytes()).collect::<Vec<u8>>());
         }
         let start = Arc::new(parameters);
+        let mut lisa = None;
+        let require_blocks = |layers: usize| {
+            ConfigError::require(
+                layers <= sizes.layers,
+                "tune.layers",
+                layers,
+                &format!("the checkpoint has {} blocks", sizes.layers),
+            )
+        };
         let trained = match recipe.tune.clone() {
             TuneSpec::All => Trained::All,
+            TuneSpec::Lisa { layers, period, ends } => {
+                require_blocks(layers)?;
+                lisa = Some(Lisa { layers, period, ends });
+                Trained::All
+            }
             TuneSpec::Lora { rank, alpha, targets } => {
                 let is_gpt2 = decoder.architecture.family == Family::Gpt2;
                 let all = || Target::ALL.into_iter().filter(|t| !(is_gpt2 && *t == Target::Gate)).collect();
@@ -79,12 +96,7 @@ impl Model {
                 Trained::Lora { frozen: start.clone(), adapters: Arc::new(adapters) }
             }
             TuneSpec::LastLayers { layers } => {
-                ConfigError::require(
-                    layers <= sizes.layers,
-                    "tune.layers",
-                    layers,
-                    &format!("the checkpoint has {} blocks", sizes.layers),
-                )?;
+                require_blocks(layers)?;
                 let blocks = (sizes.layers - layers..sizes.layers).map(Part::Block);
                 let parts: Vec<Part> = blocks.chain([Part::FinalNorm]).collect();
                 Trained::Part { frozen: start.clone(), selection: Arc::new(decoder.select(&parts)) }
@@ -96,6 +108,7 @@ impl Model {
             tokenizer: tokenizer.for_data(),
             start: Some(start),
             trained,
+            lisa,
             chat_template,
             hash: digits(hash),
         })

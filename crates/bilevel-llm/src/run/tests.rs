@@ -4,7 +4,7 @@ use super::{memory::Memory, *};
 use crate::{
     eval::score,
     ledger::Entry,
-    model::{Decoder, Target},
+    model::{Decoder, Part, Target},
     pretrained::Checkpoint,
     progress::Silent,
     recipe::{ModelSizes, ModelSpec, TokenizerSpec, TuneSpec},
@@ -223,6 +223,36 @@ fn low_rank_changes_are_tuned_by_every_kind_of_method_and_saved_merged() {
     recipe.tune = TuneSpec::Lora { rank: 2, alpha: 4.0, targets: Some(vec![Target::Gate]) };
     let error = prepare(&recipe).unwrap_err().to_string();
     assert!(error.contains("tune.targets") && error.contains("no gates"), "{error}");
+}
+
+#[test]
+fn a_few_blocks_at_a_time_are_tuned_by_every_kind_of_method() {
+    let (folder, mut recipe) = folder(&["up", "noise"]);
+    recipe.run.budget = 30_000;
+    recipe.reweight.methods.extend([Method::Alignment, Method::ScaleBio]);
+    let checkpoint = tune_a_checkpoint(folder.path(), &mut recipe);
+    // a period that cycles, continuations and checkpoints do not share
+    recipe.tune = TuneSpec::Lisa { layers: 1, period: 5, ends: true };
+    let result = stopped_again_and_again(folder.path(), recipe.clone());
+    let decoder = &checkpoint.decoder;
+    let (of, block) = (decoder.parameters(), decoder.select(&[Part::Block(0)]).len());
+    assert_eq!(result.model.trained, Some((of - block) as u64));
+    let tuned = Checkpoint::load(&recipe.run.out.join("model")).unwrap();
+    for tensor in decoder.tensors() {
+        // in the end every block has been awake
+        assert!(checkpoint.parameters[tensor.range.clone()] != tuned.parameters[tensor.range.clone()]);
+    }
+    let setting = prepare(&recipe).unwrap().setting;
+    let score = |y: &[f32], set, limit| {
+        score(&setting.decoder, y, set, limit, &mut setting.decoder.workspace()).mean()
+    };
+    let start = score(&checkpoint.parameters, &setting.validation, methods::TRACED);
+    assert!(losses_at_the_start(&recipe.run.out).iter().all(|loss| *loss == start));
+    let of_run = result.methods[0].seeds[0].test_loss;
+    assert!((score(&tuned.parameters, &setting.test, usize::MAX) - of_run).abs() < 1e-12 && of_run < start);
+    recipe.tune = TuneSpec::Lisa { layers: 3, period: 5, ends: true };
+    let error = prepare(&recipe).unwrap_err().to_string();
+    assert!(error.contains("tune.layers = 3") && error.contains("2 blocks"), "{error}");
 }
 
 #[test]
