@@ -144,6 +144,14 @@ pub enum DataError {
         /// The fields that the record has.
         found: String,
     },
+    /// Answers are to be shuffled, and there are none, or one.
+    #[error(
+        "{path}: shuffle_answers needs two records or more, each of a prompt and a response; leave it out for running text"
+    )]
+    NoAnswers {
+        /// The first file of the set.
+        path: PathBuf,
+    },
     /// A line is not UTF-8.
     #[error("{path}, line {line}: not UTF-8 (byte {byte} of the line); convert the file to UTF-8")]
     NotUtf8 {

@@ -83,6 +83,10 @@ pub struct RunSpec {
     /// Threads; all cores when absent. The numbers of a run do not depend on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
+    /// MiB for what the frozen blocks of a model that is tuned in part put out, so that it is computed once for each
+    /// example; what does not fit is computed again each time. The numbers of a run do not depend on it.
+    #[serde(default = "default_cache_mib", skip_serializing_if = "is_default_cache_mib")]
+    pub cache_mib: u64,
     /// A checkpoint is written every so many training steps.
     #[serde(default = "default_checkpoint_every")]
     pub checkpoint_every: u64,
@@ -118,6 +122,13 @@ fn default_seeds() -> Vec<u64> {
 }
 fn default_out() -> PathBuf {
     PathBuf::from("runs/reweight")
+}
+fn default_cache_mib() -> u64 {
+    1024
+}
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_default_cache_mib(mib: &u64) -> bool {
+    *mib == default_cache_mib()
 }
 fn default_checkpoint_every() -> u64 {
     50
@@ -208,6 +219,12 @@ impl Recipe {
         need(seeds.len() == run.seeds.len(), "run.seeds", format!("{:?}", run.seeds), "each seed once")?;
         need(run.budget > 0, "run.budget", run.budget, "a positive number of forward-token units")?;
         need(run.threads != Some(0), "run.threads", 0, "at least 1, or leave it out for all cores")?;
+        need(
+            run.cache_mib <= 1 << 30,
+            "run.cache_mib",
+            run.cache_mib,
+            "at most 1073741824, and no more than the machine has",
+        )?;
         need(run.checkpoint_every > 0, "run.checkpoint_every", 0, "at least 1 step")?;
         need(run.evaluations > 0, "run.evaluations", 0, "at least 1")?;
         self.model.validate()?;

@@ -8,6 +8,7 @@ mod gather;
 mod order;
 mod overlap;
 mod reader;
+mod rotation;
 mod tokens;
 mod words;
 

@@ -7,7 +7,7 @@ use std::{borrow::Cow, ops::Range, sync::Arc};
 use bilevel::rng::Stream;
 
 use crate::{
-    model::{Adapters, Batch, Decoder, Selection, Weights, Workspace},
+    model::{Adapters, Batch, Decoder, Entrances, Selection, Weights, Workspace},
     recipe::{LedgerSpec, Optimizer, Recipe, TrainSpec},
     source::{Dataset, Order},
 };
@@ -100,6 +100,9 @@ pub enum Trained {
         frozen: Arc<Vec<f32>>,
         /// The places of the part.
         selection: Arc<Selection>,
+        /// What the frozen blocks put out, for every network of the run; `None` where the part changes, and with it what is
+        /// frozen.
+        entrances: Option<Arc<Entrances<f32>>>,
     },
     /// Low-rank changes of matrices; these stand still and are shared.
     Lora {
@@ -115,7 +118,9 @@ impl Trained {
     pub fn weights<'a>(&'a self, y: &'a [f32]) -> Weights<'a, f32> {
         match self {
             Self::All => y.into(),
-            Self::Part { frozen, selection } => Weights::with_trained(frozen, selection, y),
+            Self::Part { frozen, selection, entrances } => {
+                Weights::with_trained(frozen, selection, y).keeping(entrances.as_deref())
+            }
             Self::Lora { frozen, adapters } => Weights::adapted(frozen, adapters, y),
         }
     }
@@ -142,7 +147,7 @@ impl Trained {
     pub fn full<'a>(&self, y: &'a [f32]) -> Cow<'a, [f32]> {
         match self {
             Self::All => y.into(),
-            Self::Part { frozen, selection } => {
+            Self::Part { frozen, selection, .. } => {
                 let mut all = frozen.to_vec();
                 selection.scatter(y, &mut all);
                 all.into()

@@ -1,5 +1,7 @@
 //! The forward pass.
 
+use std::ops::Range;
+
 use super::{
     Batch, Decoder, Weights,
     kernels::{
@@ -17,15 +19,9 @@ impl Decoder {
         if !self.architecture.family.is_gpt2() {
             w.rotary.reach(batch.lengths.iter().copied().max().unwrap_or(0));
         }
-        self.embed(y, batch, 0, &mut w.residual);
+        let first = self.enter(y, batch, w);
+        self.pass_blocks(y, batch, first..self.places.blocks.len(), kept, w);
         let threads = w.threads;
-        for (i, block) in self.places.blocks.iter().enumerate() {
-            let c = if i < kept { &mut w.passing } else { &mut w.layers[i] };
-            self.project_qkv(y, block, &w.residual, c, threads);
-            self.turn(&mut c.qkv, batch, 0, &w.rotary, T::one());
-            self.attend(batch, c, threads);
-            self.finish_block(y, block, &mut w.residual, c, threads);
-        }
         let width = self.architecture.sizes.width;
         let packed = sized(&mut w.packed, batch.rows.len() * width);
         for (p, &row) in packed.chunks_exact_mut(width).zip(&batch.rows) {
@@ -35,6 +31,51 @@ impl Decoder {
         let head_input = sized(&mut w.head_input, packed.len());
         self.normalise(y, &self.places.final_norm, packed, head_input, &mut w.packed_norm);
         self.head(y, head_input, &mut w.logits, threads);
+    }
+
+    /// The residual stream at the block that is returned: at the first, or, where what frozen blocks put out is kept, at the
+    /// lowest trained one.
+    fn enter<T: Real>(&self, y: Weights<T>, batch: &Batch, w: &mut Workspace<T>) -> usize {
+        let lowest = self.lowest_trained(y);
+        let Some(entrances) = y.entrances().filter(|_| lowest > 0) else {
+            self.embed(y, batch, 0, &mut w.residual);
+            return 0;
+        };
+        let mut stream = Vec::with_capacity(batch.tokens.len() * self.architecture.sizes.width);
+        let mut rest = &batch.tokens[..];
+        for &length in &batch.lengths {
+            let (tokens, others) = rest.split_at(length);
+            rest = others;
+            let one = entrances.of(tokens, || {
+                let alone = Batch { tokens: tokens.to_vec(), lengths: vec![length], ..Batch::default() };
+                self.embed(y, &alone, 0, &mut w.residual);
+                self.pass_blocks(y, &alone, 0..lowest, lowest, w);
+                w.residual.as_slice().into()
+            });
+            stream.extend_from_slice(&one);
+        }
+        w.residual = stream;
+        lowest
+    }
+
+    /// The residual stream through some of the blocks; those from `kept` on keep what the derivative needs.
+    fn pass_blocks<T: Real>(
+        &self,
+        y: Weights<T>,
+        batch: &Batch,
+        blocks: Range<usize>,
+        kept: usize,
+        w: &mut Workspace<T>,
+    ) {
+        let threads = w.threads;
+        for i in blocks {
+            let block = &self.places.blocks[i];
+            let c = if i < kept { &mut w.passing } else { &mut w.layers[i] };
+            self.project_qkv(y, block, &w.residual, c, threads);
+            self.turn(&mut c.qkv, batch, 0, &w.rotary, T::one());
+            self.attend(batch, c, threads);
+            self.finish_block(y, block, &mut w.residual, c, threads);
+        }
     }
 
     /// Logits of normed rows.

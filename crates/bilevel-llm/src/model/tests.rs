@@ -97,7 +97,35 @@ fn the_gradient_in_a_part_is_that_part_of_the_gradient() {
             let mut work = decoder.workspace().with_threads(2);
             assert_eq!(decoder.loss_gradient(weights, &batch, 0.7, &mut gradient, &mut work), loss);
             assert_eq!(gradient, selection.gather(&whole), "{parts:?}");
+            what_frozen_blocks_put_out_is_kept(&decoder, weights, &batch);
         }
+    }
+}
+
+/// Losses, gradients and products with and without kept outputs of frozen blocks; the room is enough for all, for one, or none.
+fn what_frozen_blocks_put_out_is_kept(decoder: &Decoder, weights: Weights<f64>, batch: &Batch) {
+    let n = weights.trained().len();
+    let direction: Vec<f64> = (0..n).map(|i| (i as f64 * 0.7).sin()).collect();
+    let all = |weights: Weights<f64>| {
+        let mut work = decoder.workspace();
+        let mut out = vec![0.0; n];
+        let loss = decoder.loss_gradient(weights, batch, 0.7, &mut out, &mut work);
+        decoder.gauss_newton(weights, &direction, 1e-3, batch, 0.3, &mut out, &mut work);
+        (loss, out, decoder.row_losses(weights, batch, &mut work))
+    };
+    let whole = all(weights);
+    let width = decoder.architecture.sizes.width;
+    let one = 8 * (width * batch.lengths[0]) as u64;
+    let has_frozen_blocks = decoder.kept_blocks(weights) < decoder.architecture.sizes.layers;
+    for (bytes, kept) in [(1 << 20, batch.lengths.len()), (one, 1), (0, 0)] {
+        let entrances = Entrances::new(bytes);
+        let first = all(weights.keeping(Some(&entrances)));
+        assert_eq!(entrances.len(), if has_frozen_blocks { kept } else { 0 });
+        assert_eq!(all(weights.keeping(Some(&entrances))), first);
+        // sequences by themselves instead of stacked: sums of a few dozen terms of order one, in another order
+        let close =
+            |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-10 * (1.0 + b.abs()));
+        assert!(close(&[first.0], &[whole.0]) && close(&first.1, &whole.1) && close(&first.2, &whole.2));
     }
 }
 

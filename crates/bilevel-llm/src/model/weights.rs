@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::Adapters;
+use super::{Adapters, Entrances};
 
 /// The trained part of a decoder's parameters: whole tensors, kept one after the other in a short list.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,6 +87,7 @@ impl Selection {
 pub struct Weights<'a, T> {
     all: &'a [T],
     trained: Short<'a, T>,
+    entrances: Option<&'a Entrances<T>>,
 }
 
 /// What the trained list is.
@@ -122,7 +123,7 @@ impl<'a, T> Weights<'a, T> {
     /// When the short list is not as long as the selection.
     pub fn with_trained(all: &'a [T], selection: &'a Selection, trained: &'a [T]) -> Self {
         assert_eq!(trained.len(), selection.len(), "a short list of another selection");
-        Self { all, trained: Short::Part(selection, trained) }
+        Self { all, trained: Short::Part(selection, trained), entrances: None }
     }
 
     /// The frozen full list, read with the low-rank changes of its matrices that the short list `trained` gives; gradients are
@@ -132,7 +133,18 @@ impl<'a, T> Weights<'a, T> {
     /// When the short list is not as long as the adapters.
     pub fn adapted(all: &'a [T], adapters: &'a Adapters, trained: &'a [T]) -> Self {
         assert_eq!(trained.len(), adapters.len(), "a short list of other adapters");
-        Self { all, trained: Short::Adapters(adapters, trained) }
+        Self { all, trained: Short::Adapters(adapters, trained), entrances: None }
+    }
+
+    /// The same, with what the frozen blocks put out kept there. It belongs to this frozen list and this selection alone.
+    #[must_use]
+    pub fn keeping(self, entrances: Option<&'a Entrances<T>>) -> Self {
+        Self { entrances, ..self }
+    }
+
+    /// Where the outputs of frozen blocks are kept.
+    pub(super) fn entrances(&self) -> Option<&'a Entrances<T>> {
+        self.entrances
     }
 
     /// The list of the trained part.
@@ -153,11 +165,12 @@ impl<'a, T> Weights<'a, T> {
         'a: 'b,
     {
         assert_eq!(trained.len(), self.trained().len(), "a list of another decoder or selection");
-        match self.trained {
+        let moved = match self.trained {
             Short::All => trained.into(),
             Short::Part(selection, _) => Weights::with_trained(self.all, selection, trained),
             Short::Adapters(adapters, _) => Weights::adapted(self.all, adapters, trained),
-        }
+        };
+        Weights { entrances: self.entrances, ..moved }
     }
 
     /// A tensor, without the change that adapters make.
@@ -201,12 +214,12 @@ impl<'a, T> Weights<'a, T> {
 
 impl<'a, T> From<&'a [T]> for Weights<'a, T> {
     fn from(all: &'a [T]) -> Self {
-        Self { all, trained: Short::All }
+        Self { all, trained: Short::All, entrances: None }
     }
 }
 impl<'a, T> From<&'a Vec<T>> for Weights<'a, T> {
     fn from(all: &'a Vec<T>) -> Self {
-        Self { all, trained: Short::All }
+        Self { all, trained: Short::All, entrances: None }
     }
 }
 

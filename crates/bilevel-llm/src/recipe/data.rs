@@ -64,6 +64,9 @@ pub struct DataSpec {
     /// Records taken after these; all when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub take: Option<u64>,
+    /// Gives each record the answer of the one after it, the last that of the first: a control that has to lose weight.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub shuffle_answers: bool,
 }
 
 /// One path or a list of paths.
@@ -136,6 +139,12 @@ impl DataSpec {
             &format!("{table}.chat"),
             true,
             "a chat template comes with a checkpoint: set model.checkpoint, or leave chat out",
+        )?;
+        need(
+            !self.shuffle_answers || self.text.is_none(),
+            &format!("{table}.shuffle_answers"),
+            true,
+            "running text has no answers: name prompt and response, or leave it out",
         )?;
         need(self.take != Some(0), &format!("{table}.take"), 0, "at least 1, or leave it out for all records")
     }

@@ -8,7 +8,7 @@ use crate::{
     methods,
     model::BatchShape,
     source::{Dataset, Order},
-    train::Setting,
+    train::{Setting, Trained},
 };
 
 /// Draws by which the largest batch of a size is estimated.
@@ -32,7 +32,8 @@ pub(super) struct Memory {
 }
 
 impl Prepared {
-    /// Bytes that the run will take: the lists that its methods hold, and the buffers of their largest passes, for each thread.
+    /// Bytes that the run will take: the lists that its methods hold, and the buffers of their largest passes, for each thread, and what
+    /// frozen blocks put out.
     pub(super) fn memory(&self) -> Memory {
         let setting = &self.setting;
         let recipe = &setting.recipe;
@@ -46,7 +47,14 @@ impl Prepared {
         });
         let workers = threads(recipe).min(recipe.reweight.methods.len() * recipe.run.seeds.len()) as u64;
         let numbers = lists.max().unwrap_or(0) + passes(setting);
-        Memory { held: data + 4 * start, more: 4 * workers * numbers }
+        let width = setting.decoder.architecture.sizes.width as u64;
+        let entrances = match setting.trained {
+            Trained::Part { entrances: Some(_), .. } => {
+                (recipe.run.cache_mib << 20).min(4 * width * self.distinct_tokens())
+            }
+            _ => 0,
+        };
+        Memory { held: data + 4 * start, more: 4 * workers * numbers + entrances }
     }
 
     /// Refuses a run that needs more memory than is available, before it takes any; `available` is in bytes, `None` where the

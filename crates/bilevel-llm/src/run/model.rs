@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::checkpoint::digits;
 use crate::{
     error::ReweightError,
-    model::{Decoder, Family, Part, Target},
+    model::{Decoder, Entrances, Family, Part, Target},
     pretrained::{ChatTemplate, Checkpoint},
     recipe::{Recipe, SourceSpec, TuneSpec},
     source::Reader,
@@ -99,7 +99,11 @@ impl Model {
                 require_blocks(layers)?;
                 let blocks = (sizes.layers - layers..sizes.layers).map(Part::Block);
                 let parts: Vec<Part> = blocks.chain([Part::FinalNorm]).collect();
-                Trained::Part { frozen: start.clone(), selection: Arc::new(decoder.select(&parts)) }
+                Trained::Part {
+                    frozen: start.clone(),
+                    selection: Arc::new(decoder.select(&parts)),
+                    entrances: Some(Arc::new(Entrances::new(recipe.run.cache_mib << 20))),
+                }
             }
         };
         Ok(Self {

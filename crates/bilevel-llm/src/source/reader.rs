@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{Piece, Record, fields::record};
+use super::{Piece, Record, fields::record, rotation::Rotation};
 use crate::{error::DataError, recipe::DataSpec};
 
 /// Longest record that is read, in bytes: 64 MiB. Longer ones are refused, since one record is held in memory.
@@ -41,13 +41,16 @@ pub struct Reader<'a> {
     found: u64,
     used: u64,
     long: Vec<String>,
+    /// Present where answers are shuffled.
+    rotation: Option<Rotation>,
 }
 
 impl<'a> Reader<'a> {
     /// A reader at the start of the first file; files are opened when they are reached.
     pub fn new(spec: &'a DataSpec) -> Self {
         let waiting = spec.path.as_slice().iter();
-        Self { spec, waiting, open: None, hash: Sha256::new(), found: 0, used: 0, long: Vec::new() }
+        let rotation = spec.shuffle_answers.then(Rotation::default);
+        Self { spec, waiting, open: None, hash: Sha256::new(), found: 0, used: 0, long: Vec::new(), rotation }
     }
 
     /// Fails when a file cannot be opened, which is better known before hours of reading others.
@@ -67,6 +70,9 @@ impl<'a> Reader<'a> {
             let detail = format!("{} has {} records{left}", files.join(", "), self.found);
             return Err(DataError::Empty { name: name.to_owned(), detail });
         }
+        if self.rotation.is_some() && self.used == 1 {
+            return Err(self.no_answers());
+        }
         let sha256 = self.hash.finalize().iter().fold(String::new(), |mut text, byte| {
             let _ = write!(text, "{byte:02x}");
             text
@@ -78,6 +84,22 @@ impl<'a> Reader<'a> {
     #[cfg(test)]
     pub fn held(&self) -> usize {
         self.open.as_ref().map_or(0, |open| open.record.len())
+    }
+
+    fn no_answers(&self) -> DataError {
+        DataError::NoAnswers { path: self.spec.path.as_slice()[0].clone() }
+    }
+
+    /// The next record that `skip` and `take` do not leave out.
+    fn used(&mut self) -> Result<Option<Record>, DataError> {
+        while let Some(record) = self.any()? {
+            self.found += 1;
+            if self.found > self.spec.skip && self.spec.take.is_none_or(|take| self.used < take) {
+                self.used += 1;
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
     }
 
     /// The next record of the files, left out or not.
@@ -107,18 +129,16 @@ impl Iterator for Reader<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            match self.any() {
+            let record = match self.used() {
+                Ok(record) => record,
                 Err(error) => return Some(Err(error)),
-                Ok(None) => return None,
-                Ok(Some(record)) => {
-                    self.found += 1;
-                    let is_used =
-                        self.found > self.spec.skip && self.spec.take.is_none_or(|take| self.used < take);
-                    if is_used {
-                        self.used += 1;
-                        return Some(Ok(record));
-                    }
-                }
+            };
+            let Some(rotation) = &mut self.rotation else { return record.map(Ok) };
+            let Some(record) = record else { return rotation.last().map(Ok) };
+            match rotation.turn(record) {
+                Ok(Some(turned)) => return Some(Ok(turned)),
+                Ok(None) => {}
+                Err(_) => return Some(Err(self.no_answers())),
             }
         }
     }

@@ -66,6 +66,27 @@ fn a_chat_keeps_texts_as_they_are_and_knows_who_speaks() {
 }
 
 #[test]
+fn shuffled_answers_belong_to_the_question_before() {
+    let lines = |n: usize| {
+        (0..n).fold(String::new(), |s, i| s + &format!("{{\"question\":\"q{i}\",\"answer\":\"a{i}\"}}\n"))
+    };
+    let shuffled = |text: &str| {
+        let (folder, spec) = file("a.jsonl", text.as_bytes());
+        (folder, DataSpec { shuffle_answers: true, skip: 1, take: Some(3), ..spec })
+    };
+    let (_folder, spec) = shuffled(&lines(6));
+    let records = read(&spec).unwrap();
+    let pairs: Vec<(&str, &str)> = records.iter().map(|r| (r[0].text.as_str(), r[1].text.as_str())).collect();
+    assert_eq!(pairs, [("q1\n", "a2"), ("q2\n", "a3"), ("q3\n", "a1")]);
+    assert!(records.iter().all(|r| !r[0].is_learned && r[1].is_learned));
+    for text in [lines(2), "{\"text\":\"t\"}\n".repeat(4)] {
+        let (_folder, spec) = shuffled(&text);
+        let error = read(&spec).unwrap_err().to_string();
+        assert!(error.contains("shuffle_answers needs two records") && error.contains("a.jsonl"), "{error}");
+    }
+}
+
+#[test]
 fn field_names_are_guessed() {
     let pair = |p: &str, r: &str| vec![(p.to_owned(), false), (r.to_owned(), true)];
     assert_eq!(texts("a.jsonl", "{\"question\":\"q\",\"answer\":\"a\"}\n\n"), [pair("q\n", "a")]);

@@ -83,7 +83,7 @@ impl Lisa {
     /// A network at the start of the first draw.
     pub(super) fn fresh(self, decoder: &Decoder, start: &Arc<Vec<f32>>, seed: u64) -> Network {
         let selection = Arc::new(Selection::new(Vec::new()));
-        let asleep = Trained::Part { frozen: start.clone(), selection };
+        let asleep = Trained::Part { frozen: start.clone(), selection, entrances: None };
         let mut network = Network::new(asleep, Vec::new());
         network.wake(self, decoder, seed, 0);
         network
@@ -103,8 +103,10 @@ impl Network {
         let blocks = lisa.blocks(decoder, seed, draw);
         let places = lisa.places(decoder, &blocks);
         let new = Selection::new(places.clone());
-        let Trained::Part { frozen, selection: old } = &mut self.trained else {
-            panic!("parts of a list that is trained whole cannot sleep")
+        let Trained::Part { frozen, selection: old, entrances: None } = &mut self.trained else {
+            panic!(
+                "parts of a list that is trained whole cannot sleep, and what frozen blocks put out changes when they wake"
+            )
         };
         if !old.is_empty() {
             // copies the list when others look at it too
@@ -147,7 +149,8 @@ impl Network {
     ) -> Self {
         let selection = Selection::new(lisa.places(decoder, &awake.blocks));
         let y = selection.gather(&all);
-        let trained = Trained::Part { frozen: Arc::new(all), selection: Arc::new(selection) };
+        let trained =
+            Trained::Part { frozen: Arc::new(all), selection: Arc::new(selection), entrances: None };
         Self { trained, y, first, second, updates, awake: Some(awake) }
     }
 }
