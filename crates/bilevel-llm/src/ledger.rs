@@ -24,13 +24,15 @@ pub enum Entry {
     Directional,
     /// Losses of two models on the sources, to compare them.
     Pairs,
+    /// Gradients of single examples.
+    Examples,
     /// Validation and test losses that only inform the reader; not counted, for any method.
     Observation,
 }
 
 impl Entry {
     /// All entries, in the order of reports.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Training,
         Self::LosingContinuations,
         Self::Selection,
@@ -38,6 +40,7 @@ impl Entry {
         Self::GaussNewton,
         Self::Directional,
         Self::Pairs,
+        Self::Examples,
         Self::Observation,
     ];
     fn words(self) -> &'static str {
@@ -49,6 +52,7 @@ impl Entry {
             Self::GaussNewton => "Gauss-Newton products",
             Self::Directional => "directional derivatives of the sources",
             Self::Pairs => "losses of two models compared",
+            Self::Examples => "gradients of single examples",
             Self::Observation => "evaluation for the trace (not counted)",
         }
     }
@@ -56,7 +60,7 @@ impl Entry {
         match self {
             Self::Training | Self::LosingContinuations => weights.training,
             Self::Selection | Self::Pairs => weights.evaluation,
-            Self::ValidationGradient => weights.gradient,
+            Self::ValidationGradient | Self::Examples => weights.gradient,
             Self::GaussNewton => weights.gauss_newton,
             Self::Directional => weights.directional,
             Self::Observation => 0.0,
@@ -69,13 +73,13 @@ impl Entry {
 pub struct Ledger {
     budget: f64,
     weights: LedgerSpec,
-    tokens: [u64; 8],
+    tokens: [u64; 9],
 }
 
 impl Ledger {
     /// An empty account.
     pub fn new(budget: f64, weights: LedgerSpec) -> Self {
-        Self { budget, weights, tokens: [0; 8] }
+        Self { budget, weights, tokens: [0; 9] }
     }
     /// Units that so many tokens of an entry cost.
     pub fn price(&self, entry: Entry, tokens: u64) -> f64 {

@@ -6,6 +6,7 @@ mod evaluate;
 mod method;
 mod model;
 mod reweight;
+mod settings;
 mod train;
 mod tune;
 
@@ -22,7 +23,8 @@ pub use data::{DataSpec, Paths, SourceSpec};
 pub use evaluate::{AnswerForm, EvaluateSpec};
 pub use method::Method;
 pub use model::{ModelPreset, ModelSizes, ModelSpec, TokenizerSpec};
-pub use reweight::{Damping, F2baSpec, OdmSpec, ReweightSpec, ScaleBioSpec, Upper, UpperStep};
+pub use reweight::{Damping, ReweightSpec, Upper, UpperStep};
+pub use settings::{F2baSpec, LessSpec, OdmSpec, ScaleBioSpec};
 pub use train::{Optimizer, TrainSpec};
 pub use tune::TuneSpec;
 

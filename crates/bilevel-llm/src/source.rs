@@ -20,6 +20,7 @@ pub use order::Order;
 pub use overlap::{Overlap, fingerprint};
 pub use reader::{RECORD_LIMIT, Reader, Summary};
 pub use tokens::Tokens;
+pub(crate) use words::mix;
 
 /// A piece of text, and whether the loss is on it.
 #[derive(Clone, Debug, PartialEq)]

@@ -253,17 +253,26 @@ impl Network {
         }
     }
 
+    /// The direction in which an update with this gradient would move y, without step size and decay; the gradient is clipped first.
+    /// Of SGD it is the gradient itself, without the momentum of others.
+    pub fn direction(&self, spec: &TrainSpec, gradient: &mut [f32]) {
+        clip(spec, gradient);
+        if spec.optimizer == Optimizer::Sgd {
+            return;
+        }
+        let t = (self.updates + 1) as f64;
+        let (one, two) = (1.0 - BETA1.powf(t), 1.0 - BETA2.powf(t));
+        for (g, (&m, &v)) in gradient.iter_mut().zip(self.first.iter().zip(&self.second)) {
+            let a = f64::from(*g);
+            let m = BETA1 * f64::from(m) + (1.0 - BETA1) * a;
+            let v = BETA2 * f64::from(v) + (1.0 - BETA2) * a * a;
+            *g = (m / one / ((v / two).sqrt() + EPSILON)) as f32;
+        }
+    }
+
     /// One update with the gradient, clipped first.
     pub fn update(&mut self, decoder: &Decoder, spec: &TrainSpec, step_size: f64, gradient: &mut [f32]) {
-        if let Some(clip) = spec.clip {
-            let norm = norm(gradient);
-            if norm > clip {
-                let scale = (clip / norm) as f32;
-                for g in gradient.iter_mut() {
-                    *g *= scale;
-                }
-            }
-        }
+        clip(spec, gradient);
         self.updates += 1;
         if spec.weight_decay > 0.0 {
             let keep = (1.0 - step_size * spec.weight_decay) as f32;
@@ -301,6 +310,18 @@ impl Network {
             *m = b1 * *m + (1.0 - b1) * g;
             *v = b2 * *v + (1.0 - b2) * g * g;
             *y -= step * *m / (v.sqrt() + epsilon);
+        }
+    }
+}
+
+/// Shortens a gradient to the longest that the recipe allows.
+fn clip(spec: &TrainSpec, gradient: &mut [f32]) {
+    let Some(clip) = spec.clip else { return };
+    let norm = norm(gradient);
+    if norm > clip {
+        let scale = (clip / norm) as f32;
+        for g in gradient {
+            *g *= scale;
         }
     }
 }

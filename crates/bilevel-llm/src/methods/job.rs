@@ -25,6 +25,8 @@ pub mod purpose {
     pub const RANDOM: u64 = 2;
     /// Mixtures at which a regression is read off.
     pub const SIMULATION: u64 = 3;
+    /// A random projection of gradients.
+    pub const PROJECTION: u64 = 4;
     /// Sources that a bandit draws in the first step; those of others follow.
     pub const DRAWS: u64 = 1 << 32;
     /// The mixture of the first proxy; those of others follow.

@@ -12,6 +12,7 @@ mod fixed;
 mod grid;
 mod hg_ms;
 mod job;
+mod less;
 mod odm;
 mod penalty;
 mod regmix;
@@ -37,6 +38,7 @@ pub use fixed::Fixed;
 pub use grid::Grid;
 pub use hg_ms::HgMs;
 pub use job::{Job, Orders, TRACED, Tools, order, purpose};
+pub use less::Less;
 pub use odm::Odm;
 pub use regmix::RegMix;
 pub use scalebio::{ScaleBio, Variant};
@@ -227,6 +229,7 @@ pub fn visit<V: Visit>(method: Method, visitor: V) -> V::Output {
         Method::RegMix => visitor.visit(&RegMix),
         Method::Odm => visitor.visit(&Odm),
         Method::F2ba => visitor.visit(&F2ba),
+        Method::Less => visitor.visit(&Less),
         Method::ScaleBio => visitor.visit(&ScaleBio { variant: Variant::AsPublished }),
         Method::ScaleBioReleased => visitor.visit(&ScaleBio { variant: Variant::AsReleased }),
         Method::Uniform | Method::Proportional | Method::Random | Method::Temperature | Method::Given => {

@@ -44,11 +44,13 @@ pub enum Method {
     Odm,
     /// Two networks as in `scalebio`; x moves once in a cycle on batches of its own, by the rule of HG-MS (F2BA).
     F2ba,
+    /// Influence of a source's examples on the target, by gradients at a few places of a training (LESS).
+    Less,
 }
 
 impl Method {
     /// Every method.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::HgMs,
         Self::Uniform,
         Self::Proportional,
@@ -63,6 +65,7 @@ impl Method {
         Self::RegMix,
         Self::Odm,
         Self::F2ba,
+        Self::Less,
     ];
     /// Its name in recipes and results.
     pub fn name(self) -> &'static str {
@@ -81,6 +84,7 @@ impl Method {
             Self::RegMix => "regmix",
             Self::Odm => "odm",
             Self::F2ba => "f2ba",
+            Self::Less => "less",
         }
     }
 }

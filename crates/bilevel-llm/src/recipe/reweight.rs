@@ -6,7 +6,7 @@ use bilevel::ConfigError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Method, need};
+use super::{F2baSpec, LessSpec, Method, OdmSpec, ScaleBioSpec, need};
 
 /// `[reweight]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -61,130 +61,8 @@ pub struct ReweightSpec {
     pub odm: OdmSpec,
     /// Of the method `f2ba`.
     pub f2ba: F2baSpec,
-}
-
-/// `[reweight.scalebio]`; the defaults are the paper's (arXiv 2406.19976) and its code's.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct ScaleBioSpec {
-    /// Penalty α: how much more the sources count than the target for the network that sees both.
-    pub alpha: f64,
-    /// Largest step size of x; it follows the schedule of `train.lr`.
-    pub step: f64,
-    /// Decoupled weight decay of x, a pull to equal weights; of `scalebio-released` only.
-    pub weight_decay: f64,
-    /// Validation sequences in a step; `train.batch` when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub validation_batch: Option<usize>,
-}
-
-impl Default for ScaleBioSpec {
-    fn default() -> Self {
-        Self { alpha: 100.0, step: 1e-2, weight_decay: 1e-2, validation_batch: None }
-    }
-}
-
-impl ScaleBioSpec {
-    fn validate(&self) -> Result<(), ConfigError> {
-        need(
-            self.alpha.is_finite() && self.alpha > 0.0,
-            "reweight.scalebio.alpha",
-            self.alpha,
-            "positive, 10 to 100",
-        )?;
-        need(
-            self.step.is_finite() && self.step > 0.0,
-            "reweight.scalebio.step",
-            self.step,
-            "positive, about 0.01",
-        )?;
-        need(
-            self.weight_decay.is_finite() && self.weight_decay >= 0.0,
-            "reweight.scalebio.weight_decay",
-            self.weight_decay,
-            "zero or positive",
-        )?;
-        need(
-            self.validation_batch != Some(0),
-            "reweight.scalebio.validation_batch",
-            0,
-            "at least 1 sequence, or leave it out for train.batch",
-        )
-    }
-}
-
-/// `[reweight.odm]`; the defaults are the paper's (arXiv 2312.02406) and its code's.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct OdmSpec {
-    /// Share of the past kept in the running mean of a source's reward (α), in [0, 1).
-    pub smoothing: f64,
-    /// Steps in which the starting weights stay; `train.warmup` when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub warmup: Option<u64>,
-    /// Batches of `train.batch` sequences in a step, each of a source that is drawn anew; as many as there are sources when
-    /// absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub draws: Option<usize>,
-}
-
-impl Default for OdmSpec {
-    fn default() -> Self {
-        Self { smoothing: 0.9, warmup: None, draws: None }
-    }
-}
-
-impl OdmSpec {
-    fn validate(&self) -> Result<(), ConfigError> {
-        need((0.0..1.0).contains(&self.smoothing), "reweight.odm.smoothing", self.smoothing, "in [0, 1)")?;
-        need(
-            self.draws != Some(0),
-            "reweight.odm.draws",
-            0,
-            "at least 1 batch, or leave it out for one of each source on average",
-        )
-    }
-}
-
-/// `[reweight.f2ba]`
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct F2baSpec {
-    /// Multiplier λ: how much more the sources count than the target for the network that sees both.
-    pub lambda: f64,
-    /// Multiplier at the end of the budget, reached geometrically; it stays when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lambda_end: Option<f64>,
-    /// Validation sequences in a step; `train.batch` when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub validation_batch: Option<usize>,
-}
-
-impl Default for F2baSpec {
-    fn default() -> Self {
-        Self { lambda: 10.0, lambda_end: None, validation_batch: None }
-    }
-}
-
-impl F2baSpec {
-    fn validate(&self) -> Result<(), ConfigError> {
-        let is_positive = |a: f64| a.is_finite() && a > 0.0;
-        need(is_positive(self.lambda), "reweight.f2ba.lambda", self.lambda, "positive, 10 to 100")?;
-        if let Some(end) = self.lambda_end {
-            need(
-                is_positive(end) && end >= self.lambda,
-                "reweight.f2ba.lambda_end",
-                end,
-                &format!("at least reweight.f2ba.lambda = {}, or leave it out", self.lambda),
-            )?;
-        }
-        need(
-            self.validation_batch != Some(0),
-            "reweight.f2ba.validation_batch",
-            0,
-            "at least 1 sequence, or leave it out for train.batch",
-        )
-    }
+    /// Of the method `less`.
+    pub less: LessSpec,
 }
 
 impl Default for ReweightSpec {
@@ -213,6 +91,7 @@ impl Default for ReweightSpec {
             scalebio: ScaleBioSpec::default(),
             odm: OdmSpec::default(),
             f2ba: F2baSpec::default(),
+            less: LessSpec::default(),
         }
     }
 }
@@ -427,6 +306,7 @@ impl ReweightSpec {
         self.scalebio.validate()?;
         self.odm.validate()?;
         self.f2ba.validate()?;
+        self.less.validate()?;
         need(
             self.proxies > k || !self.methods.contains(&Method::RegMix),
             "reweight.proxies",

@@ -496,6 +496,33 @@ fn f2ba_lowers_noise_and_certifies_each_cycle() {
 }
 
 #[test]
+fn influences_lower_noise_are_projected_alike_and_fewer_where_they_are_dear() {
+    let (_folder, mut recipe) = folder(&["up", "noise", "twin"]);
+    recipe.reweight.methods = vec![Method::Less];
+    let whole = run(&recipe);
+    let p: Vec<f64> = whole.methods[0].weights.iter().map(|bar| bar.mean).collect();
+    assert!(p[0] < 0.5 * p[1].min(p[2]), "{p:?}");
+    let tokens = |result: &RunResult| {
+        let search = result.methods[0].seeds[0].search.as_ref().unwrap();
+        search.entries.iter().find(|e| e.entry == "gradients of single examples").unwrap().tokens
+    };
+    // 8 examples of 10 tokens of 3 sources at 4 places
+    assert_eq!(tokens(&whole), 4 * 3 * 8 * 10);
+    recipe.run.out = recipe.run.out.join("projected");
+    recipe.reweight.less.dimension = Some(4096);
+    let projected = run(&recipe);
+    assert!(
+        projected.methods[0].weights[0].mean < 0.5 * p[1].min(p[2]),
+        "{:?}",
+        projected.methods[0].weights
+    );
+    // 3 units for each of (16 + 24) · 10 tokens: half of this budget pays for two places
+    recipe.run.out = recipe.run.out.join("short");
+    recipe.run.budget = 5_000;
+    assert_eq!(tokens(&run(&recipe)), 2 * 3 * 8 * 10);
+}
+
+#[test]
 fn doremi_and_regmix_spend_one_budget_and_twins_are_treated_alike() {
     let (_folder, mut recipe) = folder(&["up", "noise", "twin"]);
     recipe.reweight.methods = vec![Method::DoReMi, Method::RegMix];
