@@ -122,6 +122,9 @@ fn the_schema_of_reweight_holds_for_shipped_recipes() {
     assert_holds(&schema, bilevel_llm::demo::DEMO_RECIPE);
     assert_holds(&schema, &format!("{REWEIGHT}\nstep = 0.2\ndamping = 0.1\n"));
     assert_holds(&schema, &format!("{REWEIGHT}\nstep = {{ reach = 3.0 }}\ndamping = \"horizon\"\n"));
+    assert_holds(&schema, &format!("{REWEIGHT}\ngiven = \"a/weights.json\"\nmax_epochs = 4\n"));
+    assert_holds(&schema, &format!("{REWEIGHT}\ngiven = {{ file = \"w.json\", method = \"less\" }}\n"));
+    assert_holds(&schema, &format!("{REWEIGHT}\ngiven = {{ books = 0.4, chats = 0.6 }}\n"));
     for wrong in [
         REWEIGHT.replace("[model]", "[modell]"),
         REWEIGHT.replace("\"alignment\"", "\"alingment\""),

@@ -3,6 +3,7 @@
 mod cleaning;
 mod data;
 mod evaluate;
+mod given;
 mod method;
 mod model;
 mod reweight;
@@ -21,8 +22,10 @@ use crate::error::ReweightError;
 pub use cleaning::{CleaningSpec, Deduplicate, OnOverlap};
 pub use data::{DataSpec, Paths, SourceSpec};
 pub use evaluate::{AnswerForm, EvaluateSpec};
+pub use given::Given;
 pub use method::Method;
 pub use model::{ModelPreset, ModelSizes, ModelSpec, TokenizerSpec};
+pub(crate) use reweight::grid_points;
 pub use reweight::{Damping, ReweightSpec, Upper, UpperStep};
 pub use settings::{F2baSpec, LessSpec, OdmSpec, ScaleBioSpec};
 pub use train::{Optimizer, TrainSpec};
@@ -196,6 +199,9 @@ impl Recipe {
             *scratch = folder.join(&scratch);
         }
         if let Some(TokenizerSpec::File { path }) = &mut self.tokenizer {
+            *path = folder.join(&path);
+        }
+        if let Some(Given::File(path) | Given::OfMethod { file: path, .. }) = &mut self.reweight.given {
             *path = folder.join(&path);
         }
         if let Some(checkpoint) = &mut self.model.checkpoint {

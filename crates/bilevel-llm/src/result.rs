@@ -40,6 +40,20 @@ pub struct RunResult {
     pub recipe: String,
 }
 
+impl RunResult {
+    /// The result of a method; without one that of HG-MS if it ran, or else of the first. `None` when the method did not run.
+    pub fn of(&self, method: Option<Method>) -> Option<&MethodResult> {
+        let wanted = method.unwrap_or(Method::HgMs);
+        let found = self.methods.iter().find(|m| m.method == wanted);
+        found.or_else(|| self.methods.first().filter(|_| method.is_none()))
+    }
+
+    /// The methods that ran, for messages.
+    pub fn known(&self) -> String {
+        self.methods.iter().map(|m| m.method.name()).collect::<Vec<_>>().join(", ")
+    }
+}
+
 /// A data set as it was read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DataInfo {
@@ -179,6 +193,10 @@ pub struct SeedResult {
     pub cycles: u64,
     /// Test loss of the model of the search itself (its budget went partly to the search).
     pub online_test_loss: Option<f64>,
+    /// Change of the validation loss that the method expected of its weights in place of the starting ones, before a model was trained
+    /// with them; absent of a method without such an estimate.
+    #[serde(default)]
+    pub predicted_change: Option<f64>,
     /// Validation loss of the retrained model on the whole validation set.
     pub validation_loss: f64,
     /// Test loss of the retrained model, nats per token under the loss.
@@ -280,6 +298,9 @@ pub struct TraceRow {
     pub source_losses: Vec<Option<f64>>,
     /// Loss on the traced part of the validation set, when it was measured at this step.
     pub validation_loss: Option<f64>,
+    /// In the first row of a retraining: what the method expects of its weights, as in [`SeedResult::predicted_change`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted_change: Option<f64>,
     /// The certificate of the cycle that ended with this step, if one did.
     pub certificate: Option<CycleCertificate>,
 }

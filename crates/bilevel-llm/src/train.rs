@@ -260,13 +260,16 @@ impl Network {
         if spec.optimizer == Optimizer::Sgd {
             return;
         }
-        let t = (self.updates + 1) as f64;
-        let (one, two) = (1.0 - BETA1.powf(t), 1.0 - BETA2.powf(t));
-        for (g, (&m, &v)) in gradient.iter_mut().zip(self.first.iter().zip(&self.second)) {
-            let a = f64::from(*g);
-            let m = BETA1 * f64::from(m) + (1.0 - BETA1) * a;
-            let v = BETA2 * f64::from(v) + (1.0 - BETA2) * a * a;
-            *g = (m / one / ((v / two).sqrt() + EPSILON)) as f32;
+        for (span, age) in self.ages() {
+            let t = (age + 1) as f64;
+            let (one, two) = (1.0 - BETA1.powf(t), 1.0 - BETA2.powf(t));
+            let moments = self.first[span.clone()].iter().zip(&self.second[span.clone()]);
+            for (g, (&m, &v)) in gradient[span].iter_mut().zip(moments) {
+                let a = f64::from(*g);
+                let m = BETA1 * f64::from(m) + (1.0 - BETA1) * a;
+                let v = BETA2 * f64::from(v) + (1.0 - BETA2) * a * a;
+                *g = (m / one / ((v / two).sqrt() + EPSILON)) as f32;
+            }
         }
     }
 

@@ -248,15 +248,9 @@ impl Mixture {
     /// # Errors
     /// [`ExportError`].
     pub fn new(result: &RunResult, method: Option<Method>) -> Result<Self, ExportError> {
-        let wanted = method.unwrap_or(Method::HgMs);
-        let found = result
-            .methods
-            .iter()
-            .find(|m| m.method == wanted)
-            .or_else(|| result.methods.first().filter(|_| method.is_none()));
-        let Some(found) = found else {
-            let known: Vec<&str> = result.methods.iter().map(|m| m.method.name()).collect();
-            return Err(ExportError::NoMethod { method: wanted.to_string(), known: known.join(", ") });
+        let Some(found) = result.of(method) else {
+            let method = method.unwrap_or(Method::HgMs).to_string();
+            return Err(ExportError::NoMethod { method, known: result.known() });
         };
         let recipe = Recipe::parse(&result.recipe, Path::new(""))?;
         let p: Vec<f64> = found.weights.iter().map(|w| w.mean).collect();

@@ -72,7 +72,7 @@ impl Learner for DoReMi {
                 reference: Some((search.step, search.ledger.spent())),
                 sum: vec![0.0; job.sources()],
             };
-            search.upper = UpperState::new(&job.uniform());
+            search.upper = UpperState::new(&job.limited(job.uniform()));
             networks.insert(0, job.fresh(purpose::SEARCH));
         }
         let p = search.upper.weights();
@@ -109,7 +109,7 @@ impl Learner for DoReMi {
             *sum += alpha;
         }
         let x: Vec<f64> = alpha.iter().map(|a| a.ln()).collect();
-        search.upper.place(&x, setting.recipe.reweight.cap);
+        search.upper.place(&x, job.limits().as_deref());
         search.ledger.charge(Entry::Training, batch.tokens);
         search.ledger.charge(Entry::Pairs, 2 * batch.tokens);
         search.count(1, &losses);
@@ -130,7 +130,12 @@ impl Learner for DoReMi {
         } else {
             job.initial()
         };
-        End::Found { weights, ledger: Some(search.ledger.report(search.step)), is_online: true }
+        End::Found {
+            weights,
+            ledger: Some(search.ledger.report(search.step)),
+            is_online: true,
+            predicted: None,
+        }
     }
 
     fn footprint(&self, _recipe: &Recipe) -> Footprint {

@@ -113,11 +113,21 @@ pub trait Direction {
     ) -> Result<Vec<f32>, ReweightError>;
 }
 
+/// Numbers of the sources, those that a batch did not measure replaced by the weighted mean of the others, which moves their weight
+/// nowhere; zero when none was measured.
+pub fn filled(p: &[f64], known: &[Option<f64>]) -> Vec<f64> {
+    let pairs = || known.iter().zip(p).filter_map(|(a, p)| a.map(|a| (a, p)));
+    let weight: f64 = pairs().map(|(_, p)| p).sum();
+    let mean = if weight > 0.0 { pairs().map(|(a, p)| a * p).sum::<f64>() / weight } else { 0.0 };
+    known.iter().map(|a| a.unwrap_or(mean)).collect()
+}
+
 /// −⟨∇L_i, v⟩ for each half and source, by central differences of the losses along v.
 fn derivatives(
     job: &Job,
     network: &Network,
     batches: &GradientBatches,
+    p: &[f64],
     direction: &mut impl Direction,
     work: &mut Workspace<f32>,
 ) -> Result<[Vec<f64>; 2], ReweightError> {
@@ -126,7 +136,7 @@ fn derivatives(
     let mut out = [Vec::new(), Vec::new()];
     for (half, out_half) in batches.halves.iter().zip(&mut out) {
         let mut b = vec![0.0; network.y.len()];
-        let scale = 1.0 / half.validation.rows.len() as f64;
+        let scale = 1.0 / half.validation.rows.len().max(1) as f64;
         decoder.loss_gradient(network.weights(), &half.validation, scale, &mut b, work);
         let v = direction.of(half, b, work)?;
         let length = norm(&v);
@@ -139,19 +149,46 @@ fn derivatives(
             network.y.iter().zip(&v).map(|(&y, &v)| (f64::from(y) + sign * h * f64::from(v)) as f32).collect()
         };
         let (forth, back) = (moved(1.0), moved(-1.0));
-        for batch in &half.source {
+        let mut along = |batch: &Batch| {
             let mut mean = |y: &[f32]| {
                 decoder.row_losses(network.weights_at(y), batch, work).iter().sum::<f64>()
                     / batch.rows.len() as f64
             };
-            out_half.push(-(mean(&forth) - mean(&back)) / (2.0 * h));
-        }
+            (!batch.rows.is_empty()).then(|| -(mean(&forth) - mean(&back)) / (2.0 * h))
+        };
+        *out_half = filled(p, &half.source.iter().map(&mut along).collect::<Vec<_>>());
     }
     Ok(out)
 }
 
-/// DIFFERENTIATE and UPDATE: ∂F/∂p along the direction, then a step of x. `more` is what the direction costs beside the usual
-/// charges. `None` when the budget does not reach.
+/// DIFFERENTIATE: ∂F/∂p along the direction, on both halves. `more` is what the direction costs beside the usual charges.
+/// `None` when the budget does not reach.
+pub fn estimate<M>(
+    job: &Job,
+    search: &mut Search<M>,
+    network: &Network,
+    tools: &mut Tools,
+    batches: &GradientBatches,
+    more: Option<(Entry, u64)>,
+    direction: &mut impl Direction,
+) -> Result<Option<[Vec<f64>; 2]>, ReweightError> {
+    let mut charges = batches.charges();
+    charges.extend(more);
+    if charges.iter().map(|&(e, t)| search.ledger.price(e, t)).sum::<f64>() > search.ledger.left() {
+        return Ok(None);
+    }
+    let halves =
+        derivatives(job, network, batches, &search.upper.weights(), direction, &mut tools.buffers.work)?;
+    for (entry, tokens) in charges {
+        search.ledger.charge(entry, tokens);
+    }
+    if halves.iter().flatten().any(|s| !s.is_finite()) {
+        return Err(job.non_finite("validation", search.step));
+    }
+    Ok(Some(halves))
+}
+
+/// DIFFERENTIATE and UPDATE: [`estimate`], then a step of x by the rule of the recipe.
 pub fn differentiate<M>(
     job: &Job,
     search: &mut Search<M>,
@@ -161,18 +198,10 @@ pub fn differentiate<M>(
     more: Option<(Entry, u64)>,
     direction: &mut impl Direction,
 ) -> Result<Option<CycleCertificate>, ReweightError> {
-    let mut charges = batches.charges();
-    charges.extend(more);
-    if charges.iter().map(|&(e, t)| search.ledger.price(e, t)).sum::<f64>() > search.ledger.left() {
+    let Some(halves) = estimate(job, search, network, tools, batches, more, direction)? else {
         return Ok(None);
-    }
-    let halves = derivatives(job, network, batches, direction, &mut tools.buffers.work)?;
-    for (entry, tokens) in charges {
-        search.ledger.charge(entry, tokens);
-    }
-    if halves.iter().flatten().any(|s| !s.is_finite()) {
-        return Err(job.non_finite("validation", search.step));
-    }
-    let r = search.relative_gradient();
-    Ok(Some(search.upper.update(&job.setting.recipe.reweight, &halves, r, &search.ledger)))
+    };
+    let (r, limits) = (search.relative_gradient(), job.limits());
+    let spec = &job.setting.recipe.reweight;
+    Ok(Some(search.upper.update(spec, limits.as_deref(), &halves, r, &search.ledger)))
 }

@@ -80,8 +80,8 @@ fn move_weights(
     if let Some(i) = (0..p.len()).find(|&i| estimates.iter().any(|half| !half[i].is_finite())) {
         return Err(job.non_finite(&job.setting.sources[i].name, search.step));
     }
-    let r = search.relative_gradient();
-    Ok(Some(search.upper.update(spec, &estimates, r, &search.ledger)))
+    let (r, limits) = (search.relative_gradient(), job.limits());
+    Ok(Some(search.upper.update(spec, limits.as_deref(), &estimates, r, &search.ledger)))
 }
 
 impl Learner for F2ba {
@@ -159,7 +159,7 @@ mod tests {
             let mut upper = UpperState::new(&[0.2; 5]);
             let before = ridge.exact(&upper.x).0;
             let ledger = Ledger::new(1.0, LedgerSpec::default());
-            let certificate = upper.update(&spec, &[estimate.clone(), estimate], 1.0, &ledger);
+            let certificate = upper.update(&spec, None, &[estimate.clone(), estimate], 1.0, &ledger);
             let relative = apart(&certificate.gradient, &exact) / length;
             assert!((relative - error).abs() < 0.51 * digit, "λ = {lambda}: {relative}");
             assert!(ridge.exact(&upper.x).0 < before);

@@ -6,7 +6,7 @@ use super::{Advance, End, Job, Learner, Search, Start, Tools, job::purpose};
 use crate::{
     error::ReweightError,
     ledger::Entry,
-    recipe::{Method, Recipe},
+    recipe::{Given, Method, Recipe},
     train::Network,
 };
 
@@ -28,8 +28,9 @@ impl Fixed {
                 tempered(&sizes, job.setting.recipe.reweight.exponent)
             }
             Method::Given => match &job.setting.recipe.reweight.given {
-                Some(given) => sources.iter().map(|s| given[&s.name]).collect(),
-                None => job.uniform(),
+                Some(Given::Weights(given)) => sources.iter().map(|s| given[&s.name]).collect(),
+                // a file is read before anything runs, and its weights stand in its place
+                Some(_) | None => job.uniform(),
             },
             Method::Random => dirichlet(sources.len(), &mut Stream::new(job.seed, purpose::RANDOM)),
             _ => job.uniform(),
@@ -61,7 +62,7 @@ impl Learner for Fixed {
         _networks: &mut Vec<Network>,
         _validation_loss: f64,
     ) -> End {
-        End::Found { weights: self.weights(job), ledger: None, is_online: false }
+        End::Found { weights: self.weights(job), ledger: None, is_online: false, predicted: None }
     }
 
     fn budgets(&self, _recipe: &Recipe) -> f64 {

@@ -6,7 +6,12 @@ use super::{
     Advance, End, Job, Learner, Search, Start, Tools,
     job::{order, purpose},
 };
-use crate::{error::ReweightError, ledger::Entry, recipe::Recipe, train::Network};
+use crate::{
+    error::ReweightError,
+    ledger::Entry,
+    recipe::{Recipe, grid_points},
+    train::Network,
+};
 
 /// Trains a model at every point of a grid on the simplex, each with a whole budget, and takes the point with the least
 /// validation loss. For at most three sources.
@@ -73,13 +78,11 @@ impl Learner for Grid {
             line.tokens *= points.len() as u64;
             line.units *= n;
         }
-        End::Found { weights: best, ledger: Some(report), is_online: false }
+        End::Found { weights: best, ledger: Some(report), is_online: false, predicted: None }
     }
 
     fn budgets(&self, recipe: &Recipe) -> f64 {
-        let n = (1.0 / recipe.reweight.grid_step).round();
-        // points of the simplex with k corners and n intervals: C(n + k − 1, k − 1)
-        (1..recipe.sources.len()).fold(1.0, |c, i| c * (n + i as f64) / i as f64)
+        grid_points(recipe.sources.len(), recipe.reweight.grid_step)
     }
 
     fn entries(&self) -> &'static [Entry] {
@@ -87,12 +90,21 @@ impl Learner for Grid {
     }
 }
 
-/// Points of the simplex with the recipe's spacing.
+/// Points of the simplex with the recipe's spacing, moved into its bounds, none twice.
 fn points(job: &Job) -> Vec<Vec<f64>> {
     let n = (1.0 / job.setting.recipe.reweight.grid_step).round() as usize;
     let mut points = Vec::new();
     fill_simplex(&mut vec![0; job.sources()], 0, n, n, &mut points);
-    points
+    let mut kept: Vec<Vec<f64>> = Vec::new();
+    for point in points {
+        let point = job.limited(point);
+        // what a bound moves to one place differs by rounding
+        let is_near = |other: &Vec<f64>| other.iter().zip(&point).all(|(a, b)| (a - b).abs() < 1e-9);
+        if !kept.iter().any(is_near) {
+            kept.push(point);
+        }
+    }
+    kept
 }
 
 /// All ways to write `left` as a sum over the places from `at` on, as shares of `n`.

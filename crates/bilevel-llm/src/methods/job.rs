@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Search;
+use super::{Search, limits};
 use crate::{
     error::ReweightError,
     ledger::{Entry, Ledger},
@@ -74,18 +74,29 @@ impl Job<'_> {
         self.setting.sources.len()
     }
 
+    /// Largest weight of each source; `None` without a bound.
+    pub fn limits(&self) -> Option<Vec<f64>> {
+        let tokens: Vec<u64> = self.setting.sources.iter().map(|s| s.info.tokens).collect();
+        limits::limits(&self.setting.recipe, &tokens)
+    }
+
+    /// These weights, or the nearest that keep to the recipe's bounds.
+    pub fn limited(&self, p: Vec<f64>) -> Vec<f64> {
+        limits::within(p, self.limits().as_deref())
+    }
+
     /// Equal weights.
     pub fn uniform(&self) -> Vec<f64> {
         let k = self.sources() as f64;
         self.setting.sources.iter().map(|_| 1.0 / k).collect()
     }
 
-    /// The recipe's starting weights, or equal ones.
+    /// The recipe's starting weights, or equal ones, within its bounds.
     pub fn initial(&self) -> Vec<f64> {
-        match &self.setting.recipe.reweight.initial {
+        self.limited(match &self.setting.recipe.reweight.initial {
             Some(initial) => self.setting.sources.iter().map(|s| initial[&s.name]).collect(),
             None => self.uniform(),
-        }
+        })
     }
 
     /// The error of a loss on `name` that is not finite.

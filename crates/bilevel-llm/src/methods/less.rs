@@ -18,13 +18,14 @@ use crate::{
 
 /// `LESS` (arXiv 2402.04333): a model is trained with the starting weights, and at a few places c of the way the influence of an
 /// example is the cosine between the gradient of its loss, as the optimiser would move along it (Adam's moments after a step with it
-/// alone), and the gradient of the target, the mean over validation examples of the gradients of their mean losses. The
-/// influence of example z is Inf(z) = Σ_c η̄_c cos(∇L_val(y_c), Γ(z, y_c)), η̄_c being the mean step size on the way to c.
+/// alone), and the gradient of the target, the mean over validation examples of the gradients of their mean losses. Influences
+/// at different places count by η̄_c, the mean step size on the way to c.
 ///
 /// The paper selects examples (5 % of them), not weights. Ours is the way from influences to weights: with the mean influence m_i of
-/// `reweight.source_batch` examples of source i, and the standard deviation s of single influences within sources,
-/// p_i ∝ exp(m_i/(τ s)). Two sources whose examples differ by as much as examples of one source do among themselves are a factor e
-/// apart at τ = 1, whatever the scale of influences.
+/// source i and the standard deviation s of single influences within sources, p_i ∝ exp(m_i/(τ s)). Two sources whose
+/// means differ by as much as examples of one source do among themselves are a factor e apart at τ = 1, whatever the scale of influences.
+/// Since only means over sources count, each place has `reweight.source_batch` examples of its own of each source (and
+/// `reweight.validation_batch` of the target), where the paper follows one example over all places.
 ///
 /// Where the paper differs otherwise:
 /// - It trains low-rank factors on 5 % of the data for four epochs; here it is the recipe's model and its `tune`, and the places
@@ -46,14 +47,47 @@ pub struct Less;
 /// Influences taken so far.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Influences {
-    /// Inf of each example of each source.
-    sums: Vec<Vec<f64>>,
+    /// Σ_c η̄_c times the mean influence, of each source.
+    means: Vec<f64>,
+    /// Σ_c η̄_c times the variance of single influences within sources.
+    variance: f64,
+    /// Σ_c η̄_c.
+    total: f64,
     /// Places at which they were taken.
     taken: usize,
+    /// Places in all, once their price is known.
+    places: Option<usize>,
+    /// Units that the next place costs, once they are known.
+    price: Option<f64>,
     /// Sum and number of the step sizes since the last place.
     sizes: (f64, u64),
-    /// Units that the influences of one place cost, once they are known.
-    price: Option<f64>,
+}
+
+impl Influences {
+    /// Takes in the influences of each source's examples at a place that counts by `size`.
+    fn add(&mut self, influences: &[Vec<f64>], size: f64) {
+        self.means.resize(influences.len(), 0.0);
+        let (mut within, mut freedom) = (0.0, 0);
+        for (sum, own) in self.means.iter_mut().zip(influences) {
+            let mean = own.iter().sum::<f64>() / own.len() as f64;
+            *sum += size * mean;
+            within += own.iter().map(|a| (a - mean).powi(2)).sum::<f64>();
+            // one mean is taken from each source
+            freedom += own.len() - 1;
+        }
+        self.variance += size * within / freedom.max(1) as f64;
+        self.total += size;
+        self.taken += 1;
+    }
+
+    /// The weights; `None` when single influences do not differ, or were not taken.
+    fn weights(&self, temperature: f64) -> Option<Vec<f64>> {
+        let deviation = (self.variance / self.total).sqrt();
+        (deviation > 0.0).then(|| {
+            let scale = 1.0 / (self.total * temperature * deviation);
+            softmax(&self.means.iter().map(|mean| mean * scale).collect::<Vec<f64>>())
+        })
+    }
 }
 
 /// A random projection to a few numbers: inner products are kept in the mean, and those of unit vectors to about 1/√places.
@@ -86,31 +120,14 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
     if lengths > 0.0 { product / lengths } else { 0.0 }
 }
 
-/// Weights of influences; `None` when they are all alike.
-fn weights(influences: &[Vec<f64>], temperature: f64) -> Option<Vec<f64>> {
-    let means: Vec<f64> = influences.iter().map(|own| own.iter().sum::<f64>() / own.len() as f64).collect();
-    let within: f64 = influences
-        .iter()
-        .zip(&means)
-        .flat_map(|(own, mean)| own.iter().map(move |a| (a - mean).powi(2)))
-        .sum();
-    let count: usize = influences.iter().map(Vec::len).sum();
-    // one mean is taken from each source
-    let deviation = (within / count.saturating_sub(influences.len()).max(1) as f64).sqrt();
-    (deviation > 0.0).then(|| {
-        let scaled: Vec<f64> = means.iter().map(|mean| mean / (temperature * deviation)).collect();
-        softmax(&scaled)
-    })
-}
-
-/// The examples whose gradients are taken: the same at every place, and none of them twice.
+/// The examples whose gradients are taken at a place.
 struct Examples {
     sources: Vec<Vec<Batch>>,
     validation: Vec<Batch>,
 }
 
 impl Examples {
-    fn draw(job: &Job, orders: &mut Orders) -> Self {
+    fn draw(job: &Job, orders: &mut Orders, place: usize) -> Self {
         let setting = job.setting;
         let spec = &setting.recipe.reweight;
         let sources = setting
@@ -118,13 +135,14 @@ impl Examples {
             .iter()
             .zip(orders.sources(job, order::SOURCE))
             .map(|(source, order)| {
-                let drawn = order.take(0, spec.source_batch.min(source.len()));
+                let count = spec.source_batch.min(source.len());
+                let drawn = order.take((place * count) as u64, count);
                 drawn.into_iter().map(|example| source.batch([example])).collect()
             })
             .collect();
         let validation = &setting.validation;
         let count = spec.validation_batch.min(validation.len());
-        let drawn = orders.validation(job, order::VALIDATION).take(0, count);
+        let drawn = orders.validation(job, order::VALIDATION).take((place * count) as u64, count);
         Self { sources, validation: drawn.into_iter().map(|example| validation.batch([example])).collect() }
     }
 
@@ -155,15 +173,14 @@ fn add_gradient(
     decoder.loss_gradient(network.weights(), example, share / rows, gradient, work) / rows
 }
 
-/// Takes the influences at one place, each times `size`.
-fn take(
+/// The influences of each source's examples at one place; `step` is for errors.
+fn influences(
     job: &Job,
-    search: &mut Search<Influences>,
     network: &Network,
     examples: &Examples,
-    size: f64,
+    step: u64,
     buffers: &mut Buffers,
-) -> Result<(), ReweightError> {
+) -> Result<Vec<Vec<f64>>, ReweightError> {
     let recipe = &job.setting.recipe;
     let decoder = &job.setting.decoder;
     let len = network.y.len();
@@ -174,32 +191,31 @@ fn take(
     let share = 1.0 / examples.validation.len() as f64;
     for example in &examples.validation {
         if !add_gradient(decoder, network, example, share, target, work).is_finite() {
-            return Err(job.non_finite("validation", search.step));
+            return Err(job.non_finite("validation", step));
         }
     }
     let stream = || Stream::new(job.seed, purpose::PROJECTION);
     let sketch = recipe.reweight.less.dimension.map(|dimension| Sketch::new(dimension, &mut stream()));
     let projected = sketch.as_ref().map(|sketch| sketch.of(target));
 
-    search.memory.sums.resize(examples.sources.len(), Vec::new());
-    let all = job.setting.sources.iter().zip(&examples.sources).zip(&mut search.memory.sums);
-    for ((source, batches), sums) in all {
-        sums.resize(batches.len(), 0.0);
-        for (example, sum) in batches.iter().zip(sums) {
+    let mut out = Vec::new();
+    for (source, batches) in job.setting.sources.iter().zip(&examples.sources) {
+        let mut own = Vec::new();
+        for example in batches {
             gradient.clear();
             gradient.resize(len, 0.0);
             if !add_gradient(decoder, network, example, 1.0, gradient, work).is_finite() {
-                return Err(job.non_finite(&source.name, search.step));
+                return Err(job.non_finite(&source.name, step));
             }
             network.direction(&recipe.train, gradient);
-            *sum += size
-                * match (&sketch, &projected) {
-                    (Some(sketch), Some(target)) => cosine(target, &sketch.of(gradient)),
-                    _ => cosine(target, gradient),
-                };
+            own.push(match (&sketch, &projected) {
+                (Some(sketch), Some(target)) => cosine(target, &sketch.of(gradient)),
+                _ => cosine(target, gradient),
+            });
         }
+        out.push(own);
     }
-    Ok(())
+    Ok(out)
 }
 
 impl Learner for Less {
@@ -214,17 +230,19 @@ impl Learner for Less {
     ) -> Result<Advance, ReweightError> {
         let setting = job.setting;
         let train = &setting.recipe.train;
-        let price = *search.memory.price.get_or_insert_with(|| {
-            let charges = Examples::draw(job, &mut tools.orders).charges();
-            charges.iter().map(|&(entry, tokens)| search.ledger.price(entry, tokens)).sum()
-        });
-        let budget = search.ledger.budget();
-        // training gets half of the budget at least
-        let affordable = ((0.5 * budget / price) as usize).max(1);
-        let places = setting.recipe.reweight.less.checkpoints.min(affordable);
         let batch = StepBatch::draw(setting, tools.orders.sources(job, order::SEARCH), search.step);
         let step = search.ledger.price(Entry::Training, batch.tokens);
+        let budget = search.ledger.budget();
         loop {
+            let price = search.memory.price.unwrap_or_else(|| {
+                let charges = Examples::draw(job, &mut tools.orders, search.memory.taken).charges();
+                charges.iter().map(|&(entry, tokens)| search.ledger.price(entry, tokens)).sum()
+            });
+            search.memory.price = Some(price);
+            // training gets half of the budget at least, as far as the first place tells
+            let affordable = ((0.5 * budget / price) as usize).max(1);
+            let most = setting.recipe.reweight.less.checkpoints.min(affordable);
+            let places = *search.memory.places.get_or_insert(most);
             if search.memory.taken == places {
                 return Ok(Advance::Spent);
             }
@@ -236,12 +254,13 @@ impl Learner for Less {
             if count == 0 || price > search.ledger.left() {
                 return Ok(Advance::Spent);
             }
-            let examples = Examples::draw(job, &mut tools.orders);
-            take(job, search, &networks[0], &examples, sum / count as f64, &mut tools.buffers)?;
+            let examples = Examples::draw(job, &mut tools.orders, search.memory.taken);
+            let found = influences(job, &networks[0], &examples, search.step, &mut tools.buffers)?;
+            search.memory.add(&found, sum / count as f64);
+            search.memory.price = None;
             for (entry, tokens) in examples.charges() {
                 search.ledger.charge(entry, tokens);
             }
-            search.memory.taken += 1;
         }
         let p = search.upper.weights();
         let size = step_size(train, search.step, search.ledger.progress());
@@ -261,10 +280,14 @@ impl Learner for Less {
         _validation_loss: f64,
     ) -> End {
         let temperature = job.setting.recipe.reweight.less.temperature;
-        let found = if search.memory.taken > 0 { weights(&search.memory.sums, temperature) } else { None };
-        // a budget too small for one place, or sources without any difference, say nothing
-        let weights = found.unwrap_or_else(|| job.initial());
-        End::Found { weights, ledger: Some(search.ledger.report(search.step)), is_online: false }
+        // a budget too small for one place, or examples without any difference, say nothing
+        let weights = search.memory.weights(temperature).unwrap_or_else(|| job.initial());
+        End::Found {
+            weights,
+            ledger: Some(search.ledger.report(search.step)),
+            is_online: false,
+            predicted: None,
+        }
     }
 
     fn entries(&self) -> &'static [Entry] {
@@ -281,15 +304,33 @@ mod tests {
     fn a_standard_deviation_between_sources_is_a_factor_e_between_weights() {
         // within each source ±1 about the mean: with one mean taken, the variance is 4 · 1/(4 − 2)
         let s = 2.0_f64.sqrt();
-        let influences = [vec![4.0, 6.0], vec![5.0 + s + 1.0, 5.0 + s - 1.0]];
+        let at = |scale: f64, place: f64| {
+            [vec![4.0, 6.0], vec![5.0 + s + 1.0, 5.0 + s - 1.0]]
+                .map(|own| own.iter().map(|a| scale * a + place).collect())
+        };
+        let mut influences = Influences::default();
+        assert_eq!(influences.weights(1.0), None);
+        influences.add(&at(1.0, 0.0), 0.25);
+        influences.add(&at(1.0, 0.0), 1.0);
         for temperature in [1.0, 0.5] {
-            let p = weights(&influences, temperature).unwrap();
+            let p = influences.weights(temperature).unwrap();
             assert!(((p[1] / p[0]).ln() - 1.0 / temperature).abs() < 1e-12, "{p:?}");
         }
         // neither scale nor place of the influences counts
-        let moved = influences.map(|own| own.iter().map(|a| 1e-3 * a - 7.0).collect());
-        assert!((weights(&moved, 1.0).unwrap()[1] - 1.0_f64.exp() / (1.0 + 1.0_f64.exp())).abs() < 1e-9);
-        assert_eq!(weights(&[vec![1.0, 1.0], vec![1.0]], 1.0), None);
+        let mut moved = Influences::default();
+        moved.add(&at(1e-3, -7.0), 0.5);
+        let p = moved.weights(1.0).unwrap();
+        assert!(((p[1] / p[0]).ln() - 1.0).abs() < 1e-9, "{p:?}");
+        // a place counts by its step size: means (0, 2) and (1, 0) at 3 : 1, variance 0 and 8
+        let mut two = Influences::default();
+        two.add(&[vec![0.0; 2], vec![2.0; 2]], 3.0);
+        two.add(&[vec![3.0, -1.0], vec![-2.0, 2.0]], 1.0);
+        let p = two.weights(1.0).unwrap();
+        // within: 2 · 2² + 2 · 2² over 4 − 2 is 8, a quarter of it 2; means 1/4 and 6/4
+        assert!(((p[1] / p[0]).ln() - 1.25 / 2.0_f64.sqrt()).abs() < 1e-12, "{p:?}");
+        let mut alike = Influences::default();
+        alike.add(&[vec![1.0, 1.0], vec![1.0]], 1.0);
+        assert_eq!(alike.weights(1.0), None);
     }
 
     #[test]

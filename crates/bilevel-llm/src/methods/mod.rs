@@ -4,6 +4,7 @@
 //! begins, what one step of it is, and what its end means. Everything else (interruption, checkpoints, trace, the retraining that
 //! judges the weights) is the same for all and stands in [`crate::run`].
 
+mod adam;
 mod alignment;
 mod doremi;
 mod estimate;
@@ -13,6 +14,7 @@ mod grid;
 mod hg_ms;
 mod job;
 mod less;
+mod limits;
 mod odm;
 mod penalty;
 mod regmix;
@@ -31,7 +33,7 @@ use crate::{
     train::{Network, StepLosses},
 };
 
-pub use alignment::Alignment;
+pub use alignment::{Alignment, Rule};
 pub use doremi::DoReMi;
 pub use f2ba::F2ba;
 pub use fixed::Fixed;
@@ -39,6 +41,7 @@ pub use grid::Grid;
 pub use hg_ms::HgMs;
 pub use job::{Job, Orders, TRACED, Tools, order, purpose};
 pub use less::Less;
+pub(crate) use limits::require_room;
 pub use odm::Odm;
 pub use regmix::RegMix;
 pub use scalebio::{ScaleBio, Variant};
@@ -176,16 +179,21 @@ pub enum End {
         ledger: Option<LedgerReport>,
         /// Whether the first network was trained with the weights as they were learned, so that its own test loss says something.
         is_online: bool,
+        /// The change of the validation loss that the method expects of these weights in place of the starting ones; `None` of a
+        /// method that has no estimate of it.
+        predicted: Option<f64>,
     },
 }
 
 impl End {
     /// The weights that a search moved: the mean of p over its last cycles.
     pub fn of_online<M>(job: &Job, search: &Search<M>) -> Self {
+        let fraction = job.setting.recipe.reweight.average_last;
         Self::Found {
-            weights: search.upper.final_weights(job.setting.recipe.reweight.average_last),
+            weights: search.upper.final_weights(fraction),
             ledger: Some(search.ledger.report(search.step)),
             is_online: true,
+            predicted: search.upper.final_prediction(fraction),
         }
     }
 }
@@ -223,7 +231,9 @@ pub trait Visit {
 pub fn visit<V: Visit>(method: Method, visitor: V) -> V::Output {
     match method {
         Method::HgMs => visitor.visit(&HgMs),
-        Method::Alignment => visitor.visit(&Alignment),
+        Method::Alignment => visitor.visit(&Alignment { rule: Rule::Recipe }),
+        Method::DoGe => visitor.visit(&Alignment { rule: Rule::DoGe }),
+        Method::FastMix => visitor.visit(&Alignment { rule: Rule::FastMix }),
         Method::Grid => visitor.visit(&Grid),
         Method::DoReMi => visitor.visit(&DoReMi),
         Method::RegMix => visitor.visit(&RegMix),

@@ -130,7 +130,7 @@ impl Learner for Odm {
         let next = search.step + 2;
         if next > warmup.unwrap_or(train.warmup) {
             let x: Vec<f64> = policy(&memory.rewards, next).iter().map(|p| p.ln()).collect();
-            search.upper.place(&x, setting.recipe.reweight.cap);
+            search.upper.place(&x, job.limits().as_deref());
             for (sum, p) in search.memory.sum.iter_mut().zip(search.upper.weights()) {
                 *sum += p;
             }
@@ -154,7 +154,12 @@ impl Learner for Odm {
         } else {
             job.initial()
         };
-        End::Found { weights, ledger: Some(search.ledger.report(search.step)), is_online: true }
+        End::Found {
+            weights,
+            ledger: Some(search.ledger.report(search.step)),
+            is_online: true,
+            predicted: None,
+        }
     }
 
     fn entries(&self) -> &'static [Entry] {

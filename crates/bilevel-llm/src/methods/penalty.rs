@@ -7,6 +7,7 @@
 
 use super::{
     Job, Search, Start, Tools,
+    estimate::filled,
     job::{order, purpose},
 };
 use crate::{
@@ -83,12 +84,7 @@ pub fn descend<M>(
 /// D_i = L_i(y) − L_i(z); a source that a batch did not measure gets the weighted mean of the others, which moves it nowhere.
 pub fn differences(p: &[f64], at_y: &[Option<f64>], at_z: &[Option<f64>]) -> Vec<f64> {
     let known: Vec<Option<f64>> = at_y.iter().zip(at_z).map(|(y, z)| Some((*y)? - (*z)?)).collect();
-    let of_known = |number: fn(f64, f64) -> f64| -> f64 {
-        known.iter().zip(p).filter_map(|(d, p)| d.map(|d| number(*p, d))).sum()
-    };
-    let (sum, weight) = (of_known(|p, d| p * d), of_known(|p, _| p));
-    let mean = if weight > 0.0 { sum / weight } else { 0.0 };
-    known.iter().map(|d| d.unwrap_or(mean)).collect()
+    filled(p, &known)
 }
 
 /// λ (∇ₓg(x, y) − ∇ₓg(x, z)) at p = softmax(x), of the differences D_i: its components are λ p_i (D_i − Σ_l p_l D_l).

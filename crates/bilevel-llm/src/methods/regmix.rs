@@ -8,6 +8,7 @@ use super::{
     Advance, End, Job, Learner, Search, Start, Tools, UpperState,
     fixed::dirichlet,
     job::{order, purpose},
+    limits::within,
 };
 use crate::{
     error::ReweightError,
@@ -42,7 +43,7 @@ pub struct Proxies {
 
 /// The mixture of a proxy.
 fn mixture(job: &Job, proxy: usize) -> Vec<f64> {
-    dirichlet(job.sources(), &mut Stream::new(job.seed, purpose::PROXIES + proxy as u64))
+    job.limited(dirichlet(job.sources(), &mut Stream::new(job.seed, purpose::PROXIES + proxy as u64)))
 }
 
 /// log loss ≈ Σ w_i p_i (the weights sum to one, so that a constant is part of it), by least squares with a slight ridge
@@ -57,11 +58,11 @@ fn regress(seen: &[(Vec<f64>, f64)]) -> Vec<f64> {
     slopes.iter().map(|slope| slope + mean).collect()
 }
 
-/// The mean of the mixtures with the least predicted loss.
-fn best(slopes: &[f64], stream: &mut Stream) -> Vec<f64> {
+/// The mean of the mixtures within the limits with the least predicted loss.
+fn best(slopes: &[f64], limits: Option<&[f64]>, stream: &mut Stream) -> Vec<f64> {
     let mut simulated: Vec<(f64, Vec<f64>)> = (0..SIMULATED)
         .map(|_| {
-            let p = dirichlet(slopes.len(), stream);
+            let p = within(dirichlet(slopes.len(), stream), limits);
             (p.iter().zip(slopes).map(|(p, w)| p * w).sum(), p)
         })
         .collect();
@@ -135,13 +136,19 @@ impl Learner for RegMix {
         _validation_loss: f64,
     ) -> End {
         let seen = &search.memory.seen;
+        let mut predicted = None;
         // a line needs as many points as it has slopes
         let weights = if seen.len() > job.sources() {
-            best(&regress(seen), &mut Stream::new(job.seed, purpose::SIMULATION))
+            let slopes = regress(seen);
+            let limits = job.limits();
+            let weights = best(&slopes, limits.as_deref(), &mut Stream::new(job.seed, purpose::SIMULATION));
+            let loss = |p: &[f64]| p.iter().zip(&slopes).map(|(p, w)| p * w).sum::<f64>().exp();
+            predicted = Some(loss(&weights) - loss(&job.initial()));
+            weights
         } else {
             job.uniform()
         };
-        End::Found { weights, ledger: Some(search.ledger.report(search.step)), is_online: false }
+        End::Found { weights, ledger: Some(search.ledger.report(search.step)), is_online: false, predicted }
     }
 
     fn entries(&self) -> &'static [Entry] {
@@ -167,13 +174,13 @@ mod tests {
         let slopes = regress(&seen);
         // the ridge moves slopes below 1 by 1e-6 over the least eigenvalue of the mean of p pᵀ, here above 0.01
         assert!(slopes.iter().zip(truth).all(|(a, b)| (a - b).abs() < 1e-4), "{slopes:?}");
-        let weights = best(&slopes, &mut stream);
+        let weights = best(&slopes, None, &mut stream);
         assert!(weights[0] > 0.9 && weights[1] < weights[2], "{weights:?}");
     }
 
     #[test]
     fn sources_that_make_no_difference_get_equal_weight_within_the_noise_of_the_draws() {
-        let weights = best(&[1.0; 3], &mut Stream::new(2, 0));
+        let weights = best(&[1.0; 3], None, &mut Stream::new(2, 0));
         // the mean of 100 draws of variance 1/18: a standard error of 0.024
         assert!(weights.iter().all(|p| (p - 1.0 / 3.0).abs() < 0.1), "{weights:?}");
     }

@@ -1,9 +1,8 @@
 //! `ScaleBiO`: two networks, one of which also sees the target, and weights that follow the difference of their losses.
 
-use serde::{Deserialize, Serialize};
-
 use super::{
     Advance, Footprint, Job, Learner, Search, Start, Tools,
+    adam::Moments,
     penalty::{self, Descent, differences, penalty_gradient},
 };
 use crate::{
@@ -14,9 +13,7 @@ use crate::{
 };
 
 /// Of `AdamW` on x, as in the released code.
-const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.999;
-const EPSILON: f64 = 1e-8;
 
 /// `ScaleBiO` (arXiv 2406.19976): min over x and y, max over u, of f(y) + α (g(x, y) − g(x, u)), with f the loss on the target
 /// and g = Σ p_i L_i, p = softmax(x). A step draws one batch of all sources and one of the target; u descends g, y descends
@@ -48,36 +45,12 @@ pub enum Variant {
     AsReleased,
 }
 
-/// Moments of `AdamW` on x.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Moments {
-    first: Vec<f64>,
-    second: Vec<f64>,
-    updates: u64,
-}
-
 impl Variant {
     /// x after a step of size `size` along a gradient.
     fn moved(self, x: &[f64], gradient: &[f64], size: f64, decay: f64, moments: &mut Moments) -> Vec<f64> {
         match self {
             Self::AsPublished => x.iter().zip(gradient).map(|(x, g)| x - size * g).collect(),
-            Self::AsReleased => {
-                moments.first.resize(x.len(), 0.0);
-                moments.second.resize(x.len(), 0.0);
-                moments.updates += 1;
-                let t = moments.updates as f64;
-                let (one, two) = (1.0 - BETA1.powf(t), 1.0 - BETA2.powf(t));
-                let both = moments.first.iter_mut().zip(&mut moments.second);
-                x.iter()
-                    .zip(gradient)
-                    .zip(both)
-                    .map(|((x, g), (m, v))| {
-                        *m = BETA1 * *m + (1.0 - BETA1) * g;
-                        *v = BETA2 * *v + (1.0 - BETA2) * g * g;
-                        x * (1.0 - size * decay) - size * (*m / one) / ((*v / two).sqrt() + EPSILON)
-                    })
-                    .collect()
-            }
+            Self::AsReleased => moments.step(x, gradient, size, decay, BETA2),
         }
     }
 }
@@ -114,7 +87,8 @@ impl Learner for ScaleBio {
             weight_decay,
             &mut search.memory,
         );
-        search.upper.place(&x, recipe.reweight.cap);
+        let derivative: Vec<f64> = apart.iter().map(|d| alpha * d).collect();
+        search.upper.follow(&x, job.limits().as_deref(), &derivative);
         Ok(Advance::Stepped { losses: at_y, certificate: None })
     }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ledger::Ledger,
+    methods::limits::within,
     recipe::{ReweightSpec, Upper},
     result::CycleCertificate,
 };
@@ -27,6 +28,10 @@ pub struct UpperState {
     pub no_signal: u64,
     /// p after each cycle.
     pub history: Vec<Vec<f64>>,
+    /// Change of F that the estimates of ∂F/∂p promised for the moves of p so far; `None` before the first.
+    promised: Option<f64>,
+    /// That after each cycle.
+    promises: Vec<f64>,
     /// Units spent at the last cycle's end.
     spent: f64,
 }
@@ -57,6 +62,8 @@ impl UpperState {
             cycles: 0,
             no_signal: 0,
             history: Vec::new(),
+            promised: None,
+            promises: Vec::new(),
             spent: 0.0,
         }
     }
@@ -66,24 +73,74 @@ impl UpperState {
     }
     /// The mean of p over the last fraction of the cycles; p itself before the first.
     pub fn final_weights(&self, fraction: f64) -> Vec<f64> {
-        let n = ((self.history.len() as f64 * fraction).ceil() as usize).min(self.history.len());
-        let last = &self.history[self.history.len() - n..];
+        let last = last(&self.history, fraction);
         if last.is_empty() {
             return self.weights();
         }
-        (0..self.x.len()).map(|i| last.iter().map(|p| p[i]).sum::<f64>() / n as f64).collect()
+        let n = last.len() as f64;
+        (0..self.x.len()).map(|i| last.iter().map(|p| p[i]).sum::<f64>() / n).collect()
     }
 
-    /// x from now on; when no weight may rise above `limit`, the logits of the weights cut to it.
-    pub fn place(&mut self, x: &[f64], limit: Option<f64>) {
+    /// The change of F that is expected of [`UpperState::final_weights`] in place of the first ones: the mean over the same
+    /// cycles of what the estimates of ∂F/∂p promised on the way. `None` when there was none.
+    pub fn final_prediction(&self, fraction: f64) -> Option<f64> {
+        let last = last(&self.promises, fraction);
+        if last.is_empty() { self.promised } else { Some(last.iter().sum::<f64>() / last.len() as f64) }
+    }
+
+    /// x from now on, as far as the limits of the weights allow.
+    pub fn place(&mut self, x: &[f64], limits: Option<&[f64]>) {
         let p = softmax(x);
-        self.x = cap(p, limit).iter().map(|p| p.max(f64::MIN_POSITIVE).ln()).collect();
+        self.x = within(p, limits).iter().map(|p| p.max(f64::MIN_POSITIVE).ln()).collect();
+    }
+
+    /// As [`UpperState::place`], with an estimate of ∂F/∂p (up to a constant) that says what the move promises.
+    pub fn follow(&mut self, x: &[f64], limits: Option<&[f64]>, derivative: &[f64]) {
+        let before = self.weights();
+        self.place(x, limits);
+        let moves = self.weights();
+        let moves = moves.iter().zip(&before).map(|(after, before)| after - before);
+        let change: f64 = moves.zip(derivative).map(|(by, slope)| by * slope).sum();
+        self.promised = Some(self.promised.unwrap_or(0.0) + change);
+    }
+
+    /// Ends a cycle with x where a method's own rule puts it, after these estimates of ∂F/∂p on two half-batches. The certificate says what
+    /// they are worth; the rule does not ask.
+    pub fn go(
+        &mut self,
+        x: &[f64],
+        limits: Option<&[f64]>,
+        estimates: &[Vec<f64>; 2],
+        r: f64,
+    ) -> CycleCertificate {
+        let p = self.weights();
+        let in_x = |estimate: &Vec<f64>| -> Vec<f64> {
+            let centre: f64 = estimate.iter().zip(&p).map(|(s, p)| s * p).sum();
+            estimate.iter().zip(&p).map(|(s, p)| p * (s - centre)).collect()
+        };
+        let [a, b] = [in_x(&estimates[0]), in_x(&estimates[1])];
+        let gradient: Vec<f64> = a.iter().zip(&b).map(|(a, b)| 0.5 * (a + b)).collect();
+        let noise = a.iter().zip(&b).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
+        self.cycles += 1;
+        self.place(x, limits);
+        self.history.push(self.weights());
+        CycleCertificate {
+            r,
+            gradient_norm: gradient.iter().map(|g| g * g).sum::<f64>().sqrt(),
+            noise,
+            gradient,
+            no_signal: false,
+            solve_residual: None,
+            damping: None,
+            continuations: Vec::new(),
+        }
     }
 
     /// Takes in one cycle's estimates of ∂F/∂p on two half-batches; moves x unless nothing rises above the noise.
     pub fn update(
         &mut self,
         spec: &ReweightSpec,
+        limits: Option<&[f64]>,
         estimates: &[Vec<f64>; 2],
         r: f64,
         ledger: &Ledger,
@@ -120,7 +177,8 @@ impl UpperState {
         if no_signal {
             self.no_signal += 1;
         } else {
-            for ((x, q), (s, g)) in self.x.iter_mut().zip(&self.square).zip(signal.iter().zip(&gradient)) {
+            let mut x = self.x.clone();
+            for ((x, q), (s, g)) in x.iter_mut().zip(&self.square).zip(signal.iter().zip(&gradient)) {
                 let along = match spec.upper {
                     Upper::Mirror => s,
                     Upper::Adam => g,
@@ -128,10 +186,10 @@ impl UpperState {
                 // 1e-12: a direction without any history does not move
                 *x -= step * along / ((q / correction).sqrt() + 1e-12);
             }
-            let x = std::mem::take(&mut self.x);
-            self.place(&x, spec.cap);
+            self.follow(&x, limits, &signal);
         }
         self.history.push(self.weights());
+        self.promises.push(*self.promised.get_or_insert(0.0));
         CycleCertificate {
             r,
             gradient_norm,
@@ -153,21 +211,10 @@ pub fn softmax(x: &[f64]) -> Vec<f64> {
     e.iter().map(|a| a / sum).collect()
 }
 
-/// The weights with none above `cap`: what is cut off goes to the others in proportion.
-fn cap(mut p: Vec<f64>, cap: Option<f64>) -> Vec<f64> {
-    let Some(cap) = cap else { return p };
-    let mut is_full = vec![false; p.len()];
-    // each pass fills at least one more source
-    while let Some(i) = (0..p.len()).find(|&i| !is_full[i] && p[i] > cap) {
-        is_full[i] = true;
-        p[i] = cap;
-        let room = 1.0 - cap * is_full.iter().filter(|&&f| f).count() as f64;
-        let rest: f64 = p.iter().zip(&is_full).filter(|(_, f)| !**f).map(|(p, _)| p).sum();
-        for (p, _) in p.iter_mut().zip(&is_full).filter(|(_, f)| !**f) {
-            *p *= room.max(0.0) / rest;
-        }
-    }
-    p
+/// The last fraction of a list, rounded up.
+fn last<T>(all: &[T], fraction: f64) -> &[T] {
+    let n = ((all.len() as f64 * fraction).ceil() as usize).min(all.len());
+    &all[all.len() - n..]
 }
 
 #[cfg(test)]
@@ -187,6 +234,23 @@ mod tests {
     }
 
     #[test]
+    fn promises_of_a_linear_f_are_kept() {
+        // F = c·p: what estimates without noise promise is what p changes
+        let c = [0.5, -1.0, 2.0];
+        let spec = ReweightSpec { averaging: 0.0, average_last: 0.5, ..ReweightSpec::default() };
+        let start = [0.2, 0.3, 0.5];
+        let mut upper = UpperState::new(&start);
+        assert_eq!(upper.final_prediction(0.5), None);
+        let ledger = Ledger::new(900.0, LedgerSpec::default());
+        for _ in 0..7 {
+            upper.update(&spec, Some(&[0.5, 0.6, 0.5]), &[c.to_vec(), c.to_vec()], 1.0, &ledger);
+        }
+        let value = |p: &[f64]| p.iter().zip(c).map(|(p, c)| p * c).sum::<f64>();
+        let change = value(&upper.final_weights(0.5)) - value(&start);
+        assert!(change < -0.5 && (upper.final_prediction(0.5).unwrap() - change).abs() < 1e-12);
+    }
+
+    #[test]
     fn a_reach_is_covered_whatever_the_number_of_cycles() {
         let spec = ReweightSpec { step: UpperStep::Reach(3.0), averaging: 0.0, ..ReweightSpec::default() };
         for cycles in [1, 3, 10] {
@@ -196,7 +260,7 @@ mod tests {
             for _ in 0..cycles {
                 ledger.charge(Entry::Training, 900 / cycles);
                 let (p, before) = (upper.weights(), upper.x[0] - upper.x[1]);
-                upper.update(&spec, &[vec![-1.0, 1.0], vec![-1.0, 1.0]], 1.0, &ledger);
+                upper.update(&spec, None, &[vec![-1.0, 1.0], vec![-1.0, 1.0]], 1.0, &ledger);
                 // centred at p the two derivatives are −1 − c and 1 − c, of root mean square √(1 + c²)
                 let c = p[1] - p[0];
                 covered += (upper.x[0] - upper.x[1] - before) / 2.0 * (1.0 + c * c).sqrt();

@@ -46,11 +46,17 @@ pub enum Method {
     F2ba,
     /// Influence of a source's examples on the target, by gradients at a few places of a training (LESS).
     Less,
+    /// `alignment` with the update of DoGE.
+    #[serde(rename = "doge")]
+    DoGe,
+    /// `alignment` of the head's gradients, with the update of FastMix.
+    #[serde(rename = "fastmix")]
+    FastMix,
 }
 
 impl Method {
     /// Every method.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::HgMs,
         Self::Uniform,
         Self::Proportional,
@@ -66,6 +72,8 @@ impl Method {
         Self::Odm,
         Self::F2ba,
         Self::Less,
+        Self::DoGe,
+        Self::FastMix,
     ];
     /// Its name in recipes and results.
     pub fn name(self) -> &'static str {
@@ -85,6 +93,8 @@ impl Method {
             Self::Odm => "odm",
             Self::F2ba => "f2ba",
             Self::Less => "less",
+            Self::DoGe => "doge",
+            Self::FastMix => "fastmix",
         }
     }
 }

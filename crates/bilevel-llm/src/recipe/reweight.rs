@@ -6,7 +6,7 @@ use bilevel::ConfigError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{F2baSpec, LessSpec, Method, OdmSpec, ScaleBioSpec, need};
+use super::{F2baSpec, Given, LessSpec, Method, OdmSpec, ScaleBioSpec, need};
 
 /// `[reweight]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -40,9 +40,13 @@ pub struct ReweightSpec {
     pub averaging: f64,
     /// The final weights are the mean of p over this last fraction of the cycles, in (0, 1].
     pub average_last: f64,
-    /// Largest weight of any source; must be at least 1/K.
+    /// Largest weight of any source, in every method; must be at least 1/K.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cap: Option<f64>,
+    /// Largest number of passes over any source that training on the whole budget by sampling in proportion to the weights would
+    /// make, in every method; weights above it are moved to the nearest that keep to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_epochs: Option<f64>,
     /// Starting weights by source name, all sources, sum 1; uniform when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub initial: Option<BTreeMap<String, f64>>,
@@ -50,9 +54,9 @@ pub struct ReweightSpec {
     pub grid_step: f64,
     /// Power of the sources' tokens to which the method `temperature` sets the weights, in [0, 1]: 0 is uniform, 1 proportional.
     pub exponent: f64,
-    /// Weights of the method `given` by source name, all sources, sum 1.
+    /// Weights of the method `given`: by source name, all sources, sum 1; or those of another run, the path of its `weights.json`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub given: Option<BTreeMap<String, f64>>,
+    pub given: Option<Given>,
     /// Models that the method `regmix` trains out of its budget, at least one more than there are sources.
     pub proxies: usize,
     /// Of the methods `scalebio` and `scalebio-released`.
@@ -83,6 +87,7 @@ impl Default for ReweightSpec {
             averaging: 0.5,
             average_last: 0.25,
             cap: None,
+            max_epochs: None,
             initial: None,
             grid_step: 0.25,
             exponent: 0.5,
@@ -294,6 +299,14 @@ impl ReweightSpec {
                 &format!("between 1/K = {:.4} and 1", 1.0 / k as f64),
             )?;
         }
+        if let Some(epochs) = self.max_epochs {
+            need(
+                epochs.is_finite() && epochs > 0.0,
+                "reweight.max_epochs",
+                epochs,
+                "positive, for instance 4",
+            )?;
+        }
         need(
             self.grid_step > 0.0
                 && self.grid_step <= 1.0
@@ -301,6 +314,15 @@ impl ReweightSpec {
             "reweight.grid_step",
             self.grid_step,
             "1/n for a whole n, for instance 0.25",
+        )?;
+        let points = grid_points(k, self.grid_step);
+        need(
+            points <= MOST_POINTS || !self.methods.contains(&Method::Grid),
+            "reweight.grid_step",
+            self.grid_step,
+            &format!(
+                "this grid has {points} points, each a whole training; at most {MOST_POINTS}, by a larger step"
+            ),
         )?;
         need((0.0..=1.0).contains(&self.exponent), "reweight.exponent", self.exponent, "between 0 and 1")?;
         self.scalebio.validate()?;
@@ -323,20 +345,33 @@ impl ReweightSpec {
                 ));
             }
         }
-        if let Some(given) = &self.given {
+        if let Some(Given::Weights(given)) = &self.given {
             need_simplex("reweight.given", given, names)?;
         }
         need(
             self.given.is_some() || !self.methods.contains(&Method::Given),
             "reweight.given",
             "(absent)",
-            "the method given needs a weight for every source, for instance { books = 0.4, chats = 0.6 }",
+            "the method given needs a weight for every source, for instance { books = 0.4, chats = 0.6 }, or the path of a weights.json",
         )
     }
 }
 
+/// Points of a grid that are tried at most.
+const MOST_POINTS: f64 = 1000.0;
+
+/// Points of the simplex with k corners and this spacing: C(n + k − 1, k − 1) with n intervals on an edge.
+pub fn grid_points(k: usize, spacing: f64) -> f64 {
+    let n = (1.0 / spacing).round();
+    (1..k).fold(1.0, |c, i| c * (n + i as f64) / i as f64)
+}
+
 /// Refuses weights that are not one for each source in the simplex.
-fn need_simplex(field: &str, weights: &BTreeMap<String, f64>, names: &[&str]) -> Result<(), ConfigError> {
+pub(super) fn need_simplex(
+    field: &str,
+    weights: &BTreeMap<String, f64>,
+    names: &[&str],
+) -> Result<(), ConfigError> {
     for (name, &weight) in weights {
         need(
             names.contains(&name.as_str()),

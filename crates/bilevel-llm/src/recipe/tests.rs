@@ -79,6 +79,7 @@ fn a_recipe_survives_its_own_toml() {
     recipe.reweight.damping = Damping::Fixed(0.5);
     recipe.reweight.initial = Some([("a".to_owned(), 0.25), ("b".to_owned(), 0.75)].into());
     recipe.reweight.step = UpperStep::Reach(2.5);
+    recipe.reweight.given = Some(Given::OfMethod { file: "a/weights.json".into(), method: Method::Less });
     recipe.tokenizer = Some(TokenizerSpec::Bpe { vocabulary: 300 });
     assert_eq!(Recipe::parse(&recipe.to_toml(), Path::new("")).unwrap(), recipe);
 }
@@ -109,6 +110,36 @@ fn values_out_of_range_name_field_value_and_remedy() {
             "budget = 1000",
             "budget = 10\n[reweight]\ninitial = { a = 1.5, b = -0.5 }",
             vec!["reweight.initial.a = 1.5", "simplex"],
+        ),
+        (
+            "budget = 1000",
+            "budget = 10\n[reweight]\nmax_epochs = 0.0",
+            vec!["reweight.max_epochs = 0", "positive"],
+        ),
+        (
+            "budget = 1000",
+            "budget = 10\n[reweight]\nmethods = [\"grid\"]\ngrid_step = 0.0005",
+            vec!["reweight.grid_step = 0.0005", "2001 points", "at most 1000"],
+        ),
+        (
+            "budget = 1000",
+            "budget = 10\n[reweight]\ngiven = { a = \"half\", b = 0.5 }",
+            vec!["line 5", "the path of a weights.json"],
+        ),
+        (
+            "budget = 1000",
+            "budget = 10\n[reweight.odm]\nsmoothing = 1.0",
+            vec!["reweight.odm.smoothing = 1", "[0, 1)"],
+        ),
+        (
+            "budget = 1000",
+            "budget = 10\n[reweight.f2ba]\nlambda_end = 2.0",
+            vec!["reweight.f2ba.lambda_end = 2", "at least reweight.f2ba.lambda = 10"],
+        ),
+        (
+            "budget = 1000",
+            "budget = 10\n[reweight.less]\ncheckpoints = 0",
+            vec!["reweight.less.checkpoints = 0", "usually 4"],
         ),
         ("budget = 1000", "budget = 10\n[reweight]\ncap = 0.1", vec!["reweight.cap = 0.1", "1/K"]),
         (

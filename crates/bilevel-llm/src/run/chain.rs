@@ -39,6 +39,7 @@ struct Found {
     weights: Vec<f64>,
     ledger: Option<LedgerReport>,
     online_test_loss: Option<f64>,
+    predicted: Option<f64>,
 }
 
 /// What a chain hands over.
@@ -73,6 +74,7 @@ impl Chain<'_, '_> {
 
     fn start<L: Learner>(&self, learner: &L) -> (ChainState<L::Memory>, Vec<Network>) {
         let Start { weights, memory, networks } = learner.start(&self.job);
+        let weights = self.job.limited(weights);
         let mut state = ChainState {
             phase: Phase::Search,
             search: Search {
@@ -90,13 +92,14 @@ impl Chain<'_, '_> {
             timings: Vec::new(),
         };
         let networks = networks.unwrap_or_else(|| {
-            self.retrain(&mut state, Found { weights, ledger: None, online_test_loss: None })
+            self.retrain(&mut state, Found { weights, ledger: None, online_test_loss: None, predicted: None })
         });
         (state, networks)
     }
 
     /// Goes over to the retraining with the weights found.
-    fn retrain<M>(&self, state: &mut ChainState<M>, found: Found) -> Vec<Network> {
+    fn retrain<M>(&self, state: &mut ChainState<M>, mut found: Found) -> Vec<Network> {
+        found.weights = self.job.limited(found.weights);
         state.search.restart(&self.job, &found.weights);
         state.evaluations = 0;
         state.seconds = 0.0;
@@ -172,6 +175,7 @@ impl Chain<'_, '_> {
                     no_signal: search.upper.no_signal,
                     cycles: search.upper.cycles,
                     online_test_loss: found.online_test_loss,
+                    predicted_change: found.predicted,
                     validation_loss: validation,
                     test_loss: test.mean(),
                     test_accuracy: test.accuracy(),
@@ -186,9 +190,9 @@ impl Chain<'_, '_> {
                 state.evaluations = 0;
                 state.seconds = 0.0;
             }
-            End::Found { weights, ledger, is_online } => {
+            End::Found { weights, ledger, is_online, predicted } => {
                 let online_test_loss = is_online.then(|| test.mean());
-                *networks = self.retrain(state, Found { weights, ledger, online_test_loss });
+                *networks = self.retrain(state, Found { weights, ledger, online_test_loss, predicted });
             }
         }
         None
@@ -279,6 +283,8 @@ impl Chain<'_, '_> {
             source_losses: losses.map(|l| l.losses.clone()).unwrap_or_default(),
             weights: p,
             validation_loss,
+            // at the start of the retraining, before anything is known of its model
+            predicted_change: state.found.as_ref().filter(|_| search.step == 0).and_then(|f| f.predicted),
             certificate,
         };
         self.tell(&ProgressEvent::Row(&row));

@@ -79,6 +79,7 @@ pub struct Forecast {
 /// Reads and checks everything that a recipe names.
 pub fn prepare(recipe: &Recipe) -> Result<Prepared, ReweightError> {
     recipe.validate()?;
+    let recipe = &recipe.with_given_weights()?;
     let mut specs: Vec<_> = recipe.sources.iter().collect();
     // ascending by name, so that the order in the recipe has no effect on any number
     specs.sort_by(|a, b| a.name.cmp(&b.name));
@@ -100,6 +101,8 @@ pub fn prepare(recipe: &Recipe) -> Result<Prepared, ReweightError> {
     }
     let encoder = Encoder::new(&model.tokenizer, model.chat_template.as_ref());
     let data = gather(recipe, &specs, encoder, model.context)?;
+    let tokens: Vec<u64> = data.sources.iter().map(|source| source.info.tokens).collect();
+    methods::require_room(recipe, &tokens)?;
     let mut warnings = data.warnings;
     if recipe.run.seeds.len() < 3 {
         warnings.push(format!(
@@ -237,7 +240,7 @@ pub fn reweight(
     fs::create_dir_all(out).map_err(|e| ReweightError::io(out, e))?;
     let prepared = prepare(recipe)?;
     prepared.require_memory(available_memory())?;
-    let mut kept = recipe.clone();
+    let mut kept = prepared.setting.recipe.clone();
     // the folder may be moved, the data not: their paths are written out in full
     kept.run.out = ".".into();
     let here = std::env::current_dir().map_err(|e| ReweightError::io(".", e))?;
