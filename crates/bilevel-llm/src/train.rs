@@ -430,6 +430,12 @@ impl Buffers {
     pub fn new(decoder: &Decoder) -> Self {
         Self { work: decoder.workspace(), source: Vec::new(), total: Vec::new() }
     }
+    /// The same with [`Workspace::recompute`] as given.
+    #[must_use]
+    pub fn recomputing(mut self, recompute: bool) -> Self {
+        self.work.recompute = recompute;
+        self
+    }
 }
 
 /// ∇ Σ_i p_i L_i into `buffers.total`; L_i is the mean over all of source i's response tokens in the step, whatever

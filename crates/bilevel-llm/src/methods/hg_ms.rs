@@ -67,11 +67,12 @@ impl Learner for HgMs {
     }
 
     fn footprint(&self, recipe: &Recipe) -> Footprint {
-        // Selection holds its continuations and a step's two gradients; the solve one network and: the metric's root, the
-        // right-hand side, CG's guess, solution, residual, direction and product, v, and a displaced list.
+        // Selection holds its continuations and a step's two gradients; the solve one network, the
+        // buffers of these gradients, and: the metric's root, the right-hand side, CG's guess, solution, residual, direction and
+        // product, v, and a displaced list.
         let n = recipe.reweight.continuations;
         let selection = Footprint { models: n, optimisers: n, vectors: 2 };
-        let solve = Footprint { models: 1, optimisers: 1, vectors: 9 };
+        let solve = Footprint { models: 1, optimisers: 1, vectors: 11 };
         if selection.lists() > solve.lists() { selection } else { solve }
     }
 

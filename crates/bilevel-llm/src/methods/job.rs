@@ -183,7 +183,8 @@ pub struct Tools {
 impl Tools {
     /// Nothing drawn yet.
     pub fn new(setting: &Setting) -> Self {
-        Self { buffers: Buffers::new(&setting.decoder), orders: Orders::default() }
+        let buffers = Buffers::new(&setting.decoder).recomputing(setting.recipe.train.recompute);
+        Self { buffers, orders: Orders::default() }
     }
 }
 

@@ -59,7 +59,14 @@ impl Decoder {
         let mut d_heads = vec![T::zero(); n * a.query_width()];
         let mut d_qkv = vec![T::zero(); n * a.qkv_width()];
         let lowest = self.lowest_trained(y);
-        for (block, c) in places.blocks.iter().zip(&w.layers).skip(lowest).rev() {
+        for (block, kept) in places.blocks.iter().zip(&w.layers).skip(lowest).rev() {
+            let c = if w.recompute {
+                let buffers = (&mut w.passing, &w.rotary, &mut w.residual);
+                self.recompute(y, block, batch, &kept.input, buffers, threads);
+                &w.passing
+            } else {
+                kept
+            };
             apply_backward(y, &block.down, (&c.activated, &dx), &mut d_activated, g, threads);
             let mut d_up = vec![T::zero(); n * block.up.outputs];
             if a.family.is_gpt2() {

@@ -70,7 +70,11 @@ impl Decoder {
         let threads = w.threads;
         for i in blocks {
             let block = &self.places.blocks[i];
-            let c = if i < kept { &mut w.passing } else { &mut w.layers[i] };
+            let is_kept = i >= kept;
+            if is_kept && w.recompute {
+                w.layers[i].input.clone_from(&w.residual);
+            }
+            let c = if is_kept && !w.recompute { &mut w.layers[i] } else { &mut w.passing };
             self.project_qkv(y, block, &w.residual, c, threads);
             self.turn(&mut c.qkv, batch, 0, &w.rotary, T::one());
             self.attend(batch, c, threads);
@@ -130,6 +134,36 @@ impl Decoder {
         c: &mut LayerCache<T>,
         threads: usize,
     ) {
+        self.feed_forward(y, block, residual, c, threads);
+        add_applied(y, &block.down, &c.activated, residual, threads);
+    }
+
+    /// Brings a block's intermediate values back from its input; the same numbers to the bit.
+    pub(super) fn recompute<T: Real>(
+        &self,
+        y: Weights<T>,
+        block: &Block,
+        batch: &Batch,
+        input: &Vec<T>,
+        (c, rotary, residual): (&mut LayerCache<T>, &Rotary<T>, &mut Vec<T>),
+        threads: usize,
+    ) {
+        residual.clone_from(input);
+        self.project_qkv(y, block, residual, c, threads);
+        self.turn(&mut c.qkv, batch, 0, rotary, T::one());
+        self.attend(batch, c, threads);
+        self.feed_forward(y, block, residual, c, threads);
+    }
+
+    /// Adds the output of attention to the residual stream, and goes through the feed-forward block up to its nonlinear function.
+    fn feed_forward<T: Real>(
+        &self,
+        y: Weights<T>,
+        block: &Block,
+        residual: &mut Vec<T>,
+        c: &mut LayerCache<T>,
+        threads: usize,
+    ) {
         add_applied(y, &block.output, &c.heads, residual, threads);
         c.middle.clone_from(residual);
         let normed = sized(&mut c.middle_normed, residual.len());
@@ -149,7 +183,6 @@ impl Decoder {
                 }
             }
         }
-        add_applied(y, &block.down, activated, residual, threads);
     }
 
     pub(super) fn normalise<T: Real>(

@@ -43,15 +43,23 @@ impl Decoder {
         shape.tokens * row as u64 + shape.squares * a.sizes.heads as u64
     }
 
-    /// Numbers in the buffers of a forward pass of which `kept` blocks keep what the derivative needs; the others share one set
-    /// of buffers.
-    pub fn forward_numbers(&self, kept: usize, shape: BatchShape) -> u64 {
-        let sizes = &self.architecture.sizes;
-        let blocks = (kept + 1).min(sizes.layers) as u64 * self.block_numbers(shape);
-        // the residual stream; the rows under the loss before and after the norm, and their logits
-        let ends = shape.tokens * sizes.width as u64
-            + shape.rows * (2 * sizes.width + self.architecture.vocabulary) as u64;
-        blocks + ends
+    /// Numbers that `kept` blocks keep of a forward pass for the derivative; with `recompute` their input alone.
+    pub fn kept_numbers(&self, kept: usize, recompute: bool, shape: BatchShape) -> u64 {
+        let of_one = if recompute {
+            self.architecture.sizes.width as u64 * shape.tokens
+        } else {
+            self.block_numbers(shape)
+        };
+        kept as u64 * of_one
+    }
+
+    /// Numbers in the buffers that every forward pass uses: those that the blocks without a derivative share, the residual stream, and
+    /// the rows under the loss with their logits.
+    pub fn passing_numbers(&self, shape: BatchShape) -> u64 {
+        let a = &self.architecture;
+        self.block_numbers(shape)
+            + shape.tokens * a.sizes.width as u64
+            + shape.rows * (2 * a.sizes.width + a.vocabulary) as u64
     }
 
     /// Numbers that a backward pass takes beside those of the forward pass.

@@ -7,6 +7,9 @@ use super::kernels::{NormCache, Real};
 pub struct Workspace<T> {
     /// Threads of one call; the numbers do not depend on it.
     pub threads: usize,
+    /// Whether blocks keep their input only, and the backward pass makes the rest of what it needs anew: a third of a pass more of
+    /// work for most of the memory, and the same numbers.
+    pub recompute: bool,
     /// Blocks through which the derivative goes.
     pub(super) layers: Vec<LayerCache<T>>,
     /// Blocks through which it does not.
@@ -25,6 +28,7 @@ impl<T> Workspace<T> {
     pub(super) fn new(layers: usize, frequencies: Vec<f64>) -> Self {
         Self {
             threads: 1,
+            recompute: false,
             layers: (0..layers).map(|_| LayerCache::default()).collect(),
             passing: LayerCache::default(),
             residual: Vec::new(),

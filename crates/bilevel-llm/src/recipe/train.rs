@@ -4,7 +4,7 @@ use bilevel::ConfigError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::need;
+use super::{is_false, need};
 
 /// `[train]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -24,6 +24,10 @@ pub struct TrainSpec {
     pub batch: usize,
     /// Each source's batch is worked off in so many parts; the result does not depend on it, the memory does.
     pub accumulation: usize,
+    /// Whether blocks keep their input only and the backward pass computes the rest anew; the result does not depend on it, the
+    /// memory and the time do.
+    #[serde(skip_serializing_if = "is_false")]
+    pub recompute: bool,
     /// Largest norm of the gradient; no clipping when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip: Option<f64>,
@@ -39,6 +43,7 @@ impl Default for TrainSpec {
             weight_decay: 0.01,
             batch: 4,
             accumulation: 1,
+            recompute: false,
             clip: Some(1.0),
         }
     }

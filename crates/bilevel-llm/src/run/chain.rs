@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::checkpoint::Store;
+use super::{chain_name, checkpoint::Store};
 use crate::{
     error::ReweightError,
     eval::{Scores, score},
@@ -69,7 +69,7 @@ pub struct Chain<'a, 'p> {
 
 impl Chain<'_, '_> {
     fn name(&self) -> String {
-        format!("{}-{}", self.job.method, self.job.seed)
+        chain_name((self.job.method, self.job.seed))
     }
 
     fn start<L: Learner>(&self, learner: &L) -> (ChainState<L::Memory>, Vec<Network>) {

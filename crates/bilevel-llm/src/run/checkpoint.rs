@@ -3,12 +3,11 @@
 use std::{
     collections::HashMap,
     fmt::Write as _,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
-use bilevel::{CheckpointError, run::checkpoint::write_atomically};
-use safetensors::{Dtype, SafeTensors, View};
+use bilevel::CheckpointError;
 use serde::{
     Serialize,
     de::{DeserializeOwned, IgnoredAny},
@@ -18,6 +17,7 @@ use sha2::{Digest, Sha256};
 use super::{
     chain::{ChainResult, ChainState},
     judge::Judgement,
+    list_file::{self, ListFile},
 };
 use crate::{
     error::ReweightError,
@@ -30,37 +30,6 @@ pub struct Store {
     folder: PathBuf,
     /// What the checkpoints belong to: hash of recipe and data.
     identity: String,
-}
-
-/// A list of f32 as bytes.
-pub struct Floats {
-    bytes: Vec<u8>,
-    shape: Vec<usize>,
-}
-
-impl Floats {
-    /// The list in this shape.
-    pub fn new(values: &[f32], shape: Vec<usize>) -> Self {
-        Self { bytes: values.iter().flat_map(|a| a.to_le_bytes()).collect(), shape }
-    }
-    fn read(bytes: &[u8]) -> Vec<f32> {
-        bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
-    }
-}
-
-impl View for &Floats {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
-    }
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-    fn data(&self) -> std::borrow::Cow<'_, [u8]> {
-        (&self.bytes).into()
-    }
-    fn data_len(&self) -> usize {
-        self.bytes.len()
-    }
 }
 
 /// A chain in progress.
@@ -99,22 +68,17 @@ impl Store {
     }
 
     fn write(&self, path: &Path, text: String, tensors: &[(&str, &[f32])]) -> Result<(), ReweightError> {
-        let floats: Vec<(&str, Floats)> =
-            tensors.iter().map(|(n, v)| (*n, Floats::new(v, vec![v.len()]))).collect();
         let mut sum = Sha256::new();
         sum.update(&text);
-        for (_, f) in &floats {
-            sum.update(&f.bytes);
+        for (_, list) in tensors {
+            list_file::hash(&mut sum, list);
         }
-        let checksum = digits(sum);
-        let meta = HashMap::from([
+        let entries = HashMap::from([
             ("identity".to_owned(), self.identity.clone()),
             ("state".to_owned(), text),
-            ("checksum".to_owned(), checksum),
+            ("checksum".to_owned(), digits(sum)),
         ]);
-        let bytes = safetensors::serialize(floats.iter().map(|(n, f)| (*n, f)), Some(meta))
-            .map_err(|e| CheckpointError::Damaged { path: path.to_owned(), detail: e.to_string() })?;
-        write_atomically(path, &bytes)
+        list_file::write(path, entries, tensors)
             .map_err(|source| CheckpointError::Io { path: path.to_owned(), source }.into())
     }
 
@@ -124,16 +88,17 @@ impl Store {
         path: &Path,
         names: impl FnOnce(&str) -> Result<Vec<String>, CheckpointError>,
     ) -> Result<Option<Contents>, CheckpointError> {
-        let bytes = match fs::read(path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(CheckpointError::Io { path: path.to_owned(), source }),
-            Ok(bytes) => bytes,
-        };
         let damaged = |detail: String| CheckpointError::Damaged { path: path.to_owned(), detail };
-        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(e.to_string()))?;
-        let tensors = SafeTensors::deserialize(&bytes).map_err(|e| damaged(e.to_string()))?;
-        let meta = header.metadata().clone().unwrap_or_default();
-        let get = |key: &str| meta.get(key).cloned().ok_or_else(|| damaged(format!("no entry `{key}`")));
+        let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => damaged(source.to_string()),
+            _ => CheckpointError::Io { path: path.to_owned(), source },
+        };
+        let mut file = match ListFile::open(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(failed(source)),
+            Ok(file) => file,
+        };
+        let get = |key: &str| file.entry(key).cloned().ok_or_else(|| damaged(format!("no entry `{key}`")));
         let identity = get("identity")?;
         if identity != self.identity {
             return Err(CheckpointError::Foreign {
@@ -142,17 +107,14 @@ impl Store {
                 expected: format!("recipe and data {}", &self.identity[..12]),
             });
         }
-        let text = get("state")?;
+        let (text, expected) = (get("state")?, get("checksum")?);
         let mut sum = Sha256::new();
         sum.update(&text);
         let mut lists = Vec::new();
         for name in names(&text)? {
-            let view = tensors.tensor(&name).map_err(|e| damaged(e.to_string()))?;
-            sum.update(view.data());
-            lists.push(Floats::read(view.data()));
+            lists.push(file.read(&name, &mut sum).map_err(failed)?);
         }
-        let checksum = digits(sum);
-        if checksum != get("checksum")? {
+        if digits(sum) != expected {
             return Err(damaged("the checksum does not match".into()));
         }
         Ok(Some((text, lists)))

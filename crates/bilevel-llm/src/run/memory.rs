@@ -54,7 +54,9 @@ impl Prepared {
             }
             _ => 0,
         };
-        Memory { held: data + 4 * start, more: 4 * workers * numbers + entrances }
+        // at the end the whole model is put together once
+        let more = 4 * (workers * numbers).max(setting.decoder.parameters() as u64 + trained);
+        Memory { held: data + 4 * start, more: more + entrances }
     }
 
     /// Refuses a run that needs more memory than is available, before it takes any; `available` is in bytes, `None` where the
@@ -98,11 +100,10 @@ fn passes(setting: &Setting) -> u64 {
     } else {
         scored
     };
-    // the passing block and the ends serve both; kept blocks are those of the larger differentiated batch
-    let training = decoder.forward_numbers(kept, differentiated);
-    let reading = decoder.forward_numbers(0, read);
-    let shared = decoder.forward_numbers(0, differentiated).min(reading);
-    training + reading - shared + decoder.backward_numbers(differentiated) + tangent
+    decoder.kept_numbers(kept, train.recompute, differentiated)
+        + decoder.passing_numbers(differentiated.max(read))
+        + decoder.backward_numbers(differentiated)
+        + tangent
 }
 
 /// Bytes that the system can still give to this process: what it says is available, and no more than the process's control

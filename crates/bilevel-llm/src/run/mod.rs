@@ -3,6 +3,7 @@
 mod chain;
 mod checkpoint;
 mod judge;
+mod list_file;
 mod memory;
 mod model;
 
@@ -148,7 +149,7 @@ impl Prepared {
         let mut orders: Vec<Order> = setting.sources.iter().map(|s| Order::new(0, s, 0)).collect();
         let network = setting.fresh(0, 0);
         let p = vec![1.0 / setting.sources.len() as f64; setting.sources.len()];
-        let mut buffers = Buffers::new(&setting.decoder);
+        let mut buffers = Buffers::new(&setting.decoder).recomputing(recipe.train.recompute);
         let (mut tokens, mut seconds, mut first_seconds) = (0, 0.0, 0.0);
         for step in 0..3 {
             let batch = StepBatch::draw(setting, &mut orders, step);
@@ -226,6 +227,7 @@ fn canonical(recipe: &Recipe) -> Recipe {
     recipe.run.cache_mib = 0;
     recipe.run.checkpoint_every = 50;
     recipe.data.scratch = None;
+    recipe.train.recompute = false;
     recipe
 }
 
@@ -255,7 +257,7 @@ pub fn reweight(
     let pairs: Vec<(Method, u64)> =
         recipe.reweight.methods.iter().flat_map(|&m| recipe.run.seeds.iter().map(move |&s| (m, s))).collect();
     let results = run_chains(&prepared, &pairs, progress, interrupt, &store)?;
-    finish(&prepared, &pairs, &results, out)
+    finish(&prepared, &pairs, &results, &store)
 }
 
 /// Goes on with the run in a result folder.
@@ -273,7 +275,12 @@ fn save(path: &Path, bytes: &[u8]) -> Result<(), ReweightError> {
     write_atomically(path, bytes).map_err(|e| ReweightError::io(path, e))
 }
 
-type ChainEnd = (ChainResult, Vec<f32>, Judgement);
+type ChainEnd = (ChainResult, Judgement);
+
+/// Under which a chain is kept.
+fn chain_name((method, seed): (Method, u64)) -> String {
+    format!("{method}-{seed}")
+}
 
 /// Runs a chain with its method's learner.
 struct Run<'c, 'a, 'p>(&'c Chain<'a, 'p>);
@@ -308,7 +315,7 @@ fn run_chains(
                         return;
                     }
                     let (method, seed) = pairs[i];
-                    let name = format!("{method}-{seed}");
+                    let name = chain_name((method, seed));
                     let job = Job { setting: &prepared.setting, method, seed };
                     let chain = Chain { job, interrupt, progress: &progress, store };
                     let end = match store.recall(&name) {
@@ -320,7 +327,7 @@ fn run_chains(
                     };
                     let end = end.and_then(|(chain, y)| {
                         let judgement = judge::kept_or_judged(prepared, store, &name, &y, interrupt)?;
-                        Ok((chain, y, judgement))
+                        Ok((chain, judgement))
                     });
                     if end.is_err() {
                         failed.store(true, Ordering::Relaxed);
@@ -346,13 +353,14 @@ fn finish(
     prepared: &Prepared,
     pairs: &[(Method, u64)],
     ends: &[ChainEnd],
-    out: &Path,
+    store: &Store,
 ) -> Result<RunResult, ReweightError> {
     let setting = &prepared.setting;
     let recipe = &setting.recipe;
+    let out = &recipe.run.out;
     let mut trace = String::new();
     let mut timings = Timings::default();
-    for (chain, _, _) in ends {
+    for (chain, _) in ends {
         for row in &chain.rows {
             trace.push_str(&serde_json::to_string(row).expect("a row is made of numbers"));
             trace.push('\n');
@@ -360,10 +368,10 @@ fn finish(
         timings.rows.extend(chain.timings.iter().cloned());
     }
     let of = |method: Method| -> Vec<&ChainResult> {
-        pairs.iter().zip(ends).filter(|((m, _), _)| *m == method).map(|(_, (chain, ..))| chain).collect()
+        pairs.iter().zip(ends).filter(|((m, _), _)| *m == method).map(|(_, (chain, _))| chain).collect()
     };
     let judged = |method: Method| -> Vec<&Judgement> {
-        pairs.iter().zip(ends).filter(|((m, _), _)| *m == method).map(|(_, (.., judged))| judged).collect()
+        pairs.iter().zip(ends).filter(|((m, _), _)| *m == method).map(|(_, (_, judged))| judged).collect()
     };
     let methods: Vec<MethodResult> =
         recipe.reweight.methods.iter().map(|&m| method_result(prepared, m, &of(m), &judged(m))).collect();
@@ -404,7 +412,10 @@ fn finish(
     };
     save(&out.join("trace.jsonl"), trace.as_bytes())?;
     save(&out.join("timings.json"), &pretty(&timings))?;
-    let parameters = setting.trained.full(&ends[0].1);
+    // read again: the models of all methods and seeds at once would be more than any training takes
+    let kept = store.recall(&chain_name(pairs[0]))?;
+    let (_, y) = kept.expect("a chain that ended was remembered");
+    let parameters = setting.trained.full(&y);
     let template = prepared.chat_template.as_ref();
     pretrained::save(&out.join("model"), &setting.decoder, &parameters, &prepared.tokenizer, template)?;
     save(&out.join("weights.json"), &pretty(&result))?;

@@ -863,7 +863,9 @@ fn a_run_that_needs_more_memory_than_there_is_is_refused_with_both_numbers_and_r
     let error = part.require_memory(Some(3 << 10)).unwrap_err();
     let ReweightError::Memory { more, .. } = error else { panic!("{error}") };
     let text = error.to_string();
-    for word in ["0.00 GiB are available", "tune.kind", "run.threads", "train.accumulation"] {
+    for word in
+        ["0.00 GiB are available", "tune.kind", "run.threads", "train.accumulation", "train.recompute"]
+    {
         assert!(text.contains(word), "{text}");
     }
     assert!(part.require_memory(Some(more)).is_ok() && part.require_memory(Some(more - 1)).is_err());
@@ -879,6 +881,7 @@ fn a_run_that_needs_more_memory_than_there_is_is_refused_with_both_numbers_and_r
     assert!(need(&|r| r.tune = TuneSpec::All) > now);
     assert!(need(&|r| r.run.threads = Some(2)) > now);
     assert!(need(&|r| r.reweight.methods = vec![Method::Uniform]) < now);
+    assert!(need(&|r| r.train.recompute = true) < now);
     let big = |accumulation| move |r: &mut Recipe| (r.train.batch, r.train.accumulation) = (64, accumulation);
     assert!(need(&big(8)) < need(&big(1)));
 }

@@ -144,11 +144,19 @@ fn read_parts(path: &Path) -> Result<(Header, Vec<u8>), CheckpointError> {
 ///
 /// The content goes to `<name>.partial` in the same folder, is forced to the disk, and takes the name.
 pub fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
+    write_atomically_with(path, |file| file.write_all(content))
+}
+
+/// As [`write_atomically`], with what `write` puts into the file.
+///
+/// # Errors
+/// What the system says, or `write`; whatever stood at `path` before is then still there.
+pub fn write_atomically_with(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");
     let partial = PathBuf::from(partial);
     let written = File::create(&partial).and_then(|mut file| {
-        file.write_all(content)?;
+        write(&mut file)?;
         file.sync_all()
     });
     if let Err(error) = written.and_then(|()| fs::rename(&partial, path)) {

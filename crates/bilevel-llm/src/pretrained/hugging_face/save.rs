@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use bilevel::run::checkpoint::write_atomically;
+use bilevel::run::checkpoint::{write_atomically, write_atomically_with};
 use safetensors::{
     Dtype,
     tensor::{Metadata, TensorInfo},
@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The tensors in the format of safetensors, each made into bytes when its turn comes.
-fn write_tensors(file: File, decoder: &Decoder, parameters: &[f32]) -> std::io::Result<()> {
+fn write_tensors(file: &mut File, decoder: &Decoder, parameters: &[f32]) -> std::io::Result<()> {
     let tensors = decoder.tensors();
     let mut end = 0;
     let infos = tensors.iter().map(|tensor| {
@@ -50,7 +50,7 @@ fn write_tensors(file: File, decoder: &Decoder, parameters: &[f32]) -> std::io::
             _ => values.iter().try_for_each(|a| out.write_all(&a.to_le_bytes()))?,
         }
     }
-    out.into_inner()?.sync_all()
+    out.flush()
 }
 
 /// Writes `config.json`, `model.safetensors`, `tokenizer.json` and `tokenizer_config.json` (with the chat template) into
@@ -79,15 +79,8 @@ pub fn save(
     entries.insert("bos_token_id".into(), tokenizer.begin_token().into());
 
     let path = folder.join("model.safetensors");
-    let partial = folder.join("model.safetensors.partial");
-    File::create(&partial)
-        .and_then(|file| write_tensors(file, decoder, parameters))
-        .and_then(|()| fs::rename(&partial, &path))
-        .map_err(|e| {
-            // What is left of it is of no use, and on a full disk it takes room.
-            let _ = fs::remove_file(&partial);
-            PretrainedError::io(&path, e)
-        })?;
+    write_atomically_with(&path, |file| write_tensors(file, decoder, parameters))
+        .map_err(|e| PretrainedError::io(&path, e))?;
 
     let text = tokenizer.to_json().map_err(|e| PretrainedError::Tokenizer {
         path: folder.join("tokenizer.json"),
