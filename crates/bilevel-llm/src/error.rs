@@ -61,7 +61,7 @@ pub enum ReweightError {
     },
     /// The machine does not have the memory that the run would take.
     #[error(
-        "the run needs about {} of memory beside the {} that its data and its checkpoint take, and {} are available; train less of the checkpoint (tune.kind), work on fewer threads (run.threads), cut batches into more parts (train.accumulation), compute blocks anew (train.recompute), or shorten model.context",
+        "the run needs about {} of memory beside the {} that its data and its checkpoint take, and {} are available; train less of the checkpoint (tune.kind), keep the rest in bf16 (model.storage), work on fewer threads (run.threads), cut batches into more parts (train.accumulation), compute blocks anew (train.recompute), or shorten model.context",
         in_bytes(*more), in_bytes(*held), in_bytes(*available)
     )]
     Memory {

@@ -17,7 +17,7 @@ use bilevel::{ConfigError, names};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::error::ReweightError;
+use crate::{error::ReweightError, model::Storage};
 
 pub use cleaning::{CleaningSpec, Deduplicate, OnOverlap};
 pub use data::{DataSpec, Paths, SourceSpec};
@@ -238,6 +238,12 @@ impl Recipe {
         self.model.validate()?;
         let has_checkpoint = self.model.checkpoint.is_some();
         self.tune.validate(has_checkpoint)?;
+        need(
+            self.model.storage == Storage::F32 || self.tune.is_shared(),
+            "model.storage",
+            "bf16",
+            "only what stands still is kept in bf16: set tune.kind to \"lora\" or \"last-layers\", or leave storage out",
+        )?;
         need(
             !has_checkpoint || self.tokenizer.is_none(),
             "tokenizer",

@@ -7,7 +7,7 @@ use std::{borrow::Cow, ops::Range, sync::Arc};
 use bilevel::rng::Stream;
 
 use crate::{
-    model::{Adapters, Batch, Decoder, Entrances, Selection, Weights, Workspace},
+    model::{Adapters, Batch, Decoder, Entrances, Frozen, Selection, Weights, Workspace},
     recipe::{LedgerSpec, Optimizer, Recipe, TrainSpec},
     source::{Dataset, Order},
 };
@@ -28,7 +28,8 @@ pub struct Setting {
     pub decoder: Decoder,
     /// Longest sequence of the run.
     pub context: usize,
-    /// The parameters of a checkpoint, at which networks begin; without one they begin at random.
+    /// The trained list at which networks that a checkpoint gives begin (adapters, which begin at random, need none); without a
+    /// checkpoint all begin at random.
     pub start: Option<Arc<Vec<f32>>>,
     /// What the lists are that a run ends with; with [`Setting::lisa`] the full ones.
     pub trained: Trained,
@@ -97,7 +98,7 @@ pub enum Trained {
     /// A part; the rest stands still and is shared.
     Part {
         /// The full list; what stands at trained places is not read.
-        frozen: Arc<Vec<f32>>,
+        frozen: Frozen,
         /// The places of the part.
         selection: Arc<Selection>,
         /// What the frozen blocks put out, for every network of the run; `None` where the part changes, and with it what is
@@ -107,7 +108,7 @@ pub enum Trained {
     /// Low-rank changes of matrices; these stand still and are shared.
     Lora {
         /// The full list.
-        frozen: Arc<Vec<f32>>,
+        frozen: Frozen,
         /// What is changed, and how.
         adapters: Arc<Adapters>,
     },
@@ -119,9 +120,9 @@ impl Trained {
         match self {
             Self::All => y.into(),
             Self::Part { frozen, selection, entrances } => {
-                Weights::with_trained(frozen, selection, y).keeping(entrances.as_deref())
+                Weights::with_trained(frozen.list(), selection, y).keeping(entrances.as_deref())
             }
-            Self::Lora { frozen, adapters } => Weights::adapted(frozen, adapters, y),
+            Self::Lora { frozen, adapters } => Weights::adapted(frozen.list(), adapters, y),
         }
     }
 
@@ -134,12 +135,27 @@ impl Trained {
         }
     }
 
-    /// The list at which the training of a checkpoint begins; only adapters begin at random.
-    fn start(&self, all: &[f32], stream: &mut Stream) -> Vec<f32> {
+    /// The list at which the training of a checkpoint begins, given its trained list there; only adapters begin at random.
+    fn start(&self, start: &[f32], stream: &mut Stream) -> Vec<f32> {
         match self {
-            Self::All => all.to_vec(),
-            Self::Part { selection, .. } => selection.gather(all),
+            Self::All | Self::Part { .. } => start.to_vec(),
             Self::Lora { adapters, .. } => adapters.initial(stream),
+        }
+    }
+
+    /// Bytes of what stands still and is shared.
+    pub fn frozen_bytes(&self) -> u64 {
+        match self {
+            Self::All => 0,
+            Self::Part { frozen, .. } | Self::Lora { frozen, .. } => frozen.bytes(),
+        }
+    }
+
+    /// Whether tensors of what stands still are widened when their turn comes.
+    pub fn is_widened(&self) -> bool {
+        match self {
+            Self::All => false,
+            Self::Part { frozen, .. } | Self::Lora { frozen, .. } => matches!(frozen, Frozen::Bf16(_)),
         }
     }
 

@@ -40,9 +40,10 @@ impl Decoder {
         {
             let mut d_head = vec![T::zero(); m * width];
             let dw = y.place(&places.head).map(|place| &mut g[place]);
+            let mut room = Vec::new();
             linear_backward(
                 threads,
-                (&w.head_input, y.get(&places.head), &w.logits),
+                (&w.head_input, y.get(&places.head, &mut room), &w.logits),
                 Some((&mut d_head, T::zero())),
                 dw,
                 (m, width, a.vocabulary),
@@ -132,7 +133,9 @@ fn apply_backward<T: Real>(
 ) {
     let dw = y.place(&map.weight).map(|place| &mut g[place]);
     let shape = (x.len() / map.inputs, map.inputs, map.outputs);
-    linear_backward(threads, (x, y.get(&map.weight), dy), Some((&mut *dx, T::zero())), dw, shape);
+    let mut room = Vec::new();
+    let weight = y.get(&map.weight, &mut room);
+    linear_backward(threads, (x, weight, dy), Some((&mut *dx, T::zero())), dw, shape);
     if let Some((adapters, list)) = y.adapters() {
         adapters.apply_backward(&map.weight, list, (x, dy), dx, g, threads);
     }
@@ -151,7 +154,8 @@ fn normalise_backward<T: Real>(
     dx: &mut [T],
     g: &mut [T],
 ) {
-    let weight = y.get(&norm.weight);
+    let mut room = Vec::new();
+    let weight = y.get(&norm.weight, &mut room);
     let width = weight.len();
     let mut unused = Vec::new();
     match &norm.bias {

@@ -87,23 +87,22 @@ impl Decoder {
         let (width, vocabulary) = (self.architecture.sizes.width, self.architecture.vocabulary);
         let m = rows.len() / width;
         let logits = sized(logits, m * vocabulary);
-        linear(threads, rows, y.get(&self.places.head), logits, (m, width, vocabulary));
+        let mut room = Vec::new();
+        linear(threads, rows, y.get(&self.places.head, &mut room), logits, (m, width, vocabulary));
     }
 
     /// Embeddings of the tokens, and of their positions, which begin at `first` in every sequence.
     pub(super) fn embed<T: Real>(&self, y: Weights<T>, batch: &Batch, first: usize, x: &mut Vec<T>) {
         let width = self.architecture.sizes.width;
-        let embedding = y.get(&self.places.embedding);
         let x = sized(x, batch.tokens.len() * width);
+        let mut room = Vec::new();
         for (x, &token) in x.chunks_exact_mut(width).zip(&batch.tokens) {
-            let at = token as usize * width;
-            x.copy_from_slice(&embedding[at..at + width]);
+            x.copy_from_slice(y.row(&self.places.embedding, (token as usize, width), &mut room));
         }
         if let Some(positions) = &self.places.positions {
-            let positions = y.get(positions);
             let each = batch.lengths.iter().flat_map(|&length| first..first + length);
             for (x, t) in x.chunks_exact_mut(width).zip(each) {
-                for (x, &p) in x.iter_mut().zip(&positions[t * width..(t + 1) * width]) {
+                for (x, &p) in x.iter_mut().zip(y.row(positions, (t, width), &mut room)) {
                     *x += p;
                 }
             }
@@ -194,9 +193,11 @@ impl Decoder {
         cache: &mut NormCache<T>,
     ) {
         let epsilon = self.architecture.norm_epsilon;
+        let (mut room, mut other) = (Vec::new(), Vec::new());
+        let weight = y.get(&norm.weight, &mut room);
         match &norm.bias {
-            None => rms_norm(x, y.get(&norm.weight), epsilon, out, cache),
-            Some(bias) => layer_norm(x, (y.get(&norm.weight), y.get(bias)), epsilon, out, cache),
+            None => rms_norm(x, weight, epsilon, out, cache),
+            Some(bias) => layer_norm(x, (weight, y.get(bias, &mut other)), epsilon, out, cache),
         }
     }
 
@@ -230,9 +231,10 @@ impl Decoder {
 fn apply<T: Real>(y: Weights<T>, map: &Affine, x: &[T], out: &mut Vec<T>, threads: usize) {
     let rows = x.len() / map.inputs;
     let out = sized(out, rows * map.outputs);
-    linear(threads, x, y.get(&map.weight), out, (rows, map.inputs, map.outputs));
+    let mut room = Vec::new();
+    linear(threads, x, y.get(&map.weight, &mut room), out, (rows, map.inputs, map.outputs));
     if let Some(bias) = &map.bias {
-        add_to_rows(out, y.get(bias));
+        add_to_rows(out, y.get(bias, &mut room));
     }
     if let Some((adapters, list)) = y.adapters() {
         adapters.apply(&map.weight, list, x, out, threads);
@@ -242,11 +244,12 @@ fn apply<T: Real>(y: Weights<T>, map: &Affine, x: &[T], out: &mut Vec<T>, thread
 /// out += x Wᵀ + b.
 fn add_applied<T: Real>(y: Weights<T>, map: &Affine, x: &[T], out: &mut [T], threads: usize) {
     let rows = x.len() / map.inputs;
-    let weight = (y.get(&map.weight), Layout::packed(map.outputs, map.inputs).t());
+    let mut room = Vec::new();
+    let weight = (y.get(&map.weight, &mut room), Layout::packed(map.outputs, map.inputs).t());
     let (wide, narrow) = (Layout::packed(rows, map.inputs), Layout::packed(rows, map.outputs));
     gemm_on(threads, T::one(), (x, wide), weight, T::one(), (&mut *out, narrow));
     if let Some(bias) = &map.bias {
-        add_to_rows(out, y.get(bias));
+        add_to_rows(out, y.get(bias, &mut room));
     }
     if let Some((adapters, list)) = y.adapters() {
         adapters.apply(&map.weight, list, x, out, threads);

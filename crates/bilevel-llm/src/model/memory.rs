@@ -70,6 +70,11 @@ impl Decoder {
         shape.tokens * row as u64 + 2 * shape.rows * a.sizes.width as u64
     }
 
+    /// Numbers of the largest matrix, which is widened as a whole where parameters are kept in bf16.
+    pub fn largest_tensor(&self) -> u64 {
+        self.matrices().iter().map(|matrix| matrix.len() as u64).max().unwrap_or(0)
+    }
+
     /// Numbers that a Gauss–Newton product takes beside those of its passes: the logits' derivative along the vector.
     pub fn tangent_numbers(&self, shape: BatchShape) -> u64 {
         shape.rows * self.architecture.vocabulary as u64

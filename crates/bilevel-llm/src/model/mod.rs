@@ -13,6 +13,7 @@ pub mod kernels;
 mod layout;
 mod memory;
 mod session;
+mod stored;
 mod weights;
 mod workspace;
 
@@ -29,6 +30,7 @@ pub use layout::NamedTensor;
 use layout::Places;
 pub use memory::BatchShape;
 pub use session::Session;
+pub use stored::{Frozen, List, Storage};
 pub use weights::{Selection, Weights};
 pub use workspace::Workspace;
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Adapters, Entrances};
+use super::{Adapters, Entrances, List, kernels::Real};
 
 /// The trained part of a decoder's parameters: whole tensors, kept one after the other in a short list.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,7 +85,7 @@ impl Selection {
 /// Parameters as a decoder reads them: one full list, or a full list that stands still with a short list that is trained.
 #[derive(Debug)]
 pub struct Weights<'a, T> {
-    all: &'a [T],
+    all: List<'a, T>,
     trained: Short<'a, T>,
     entrances: Option<&'a Entrances<T>>,
 }
@@ -94,7 +94,7 @@ pub struct Weights<'a, T> {
 #[derive(Debug)]
 enum Short<'a, T> {
     /// The full list itself.
-    All,
+    All(&'a [T]),
     /// Replaces a part of the full one.
     Part(&'a Selection, &'a [T]),
     /// Low-rank changes of the full one's matrices.
@@ -121,8 +121,9 @@ impl<'a, T> Weights<'a, T> {
     ///
     /// # Panics
     /// When the short list is not as long as the selection.
-    pub fn with_trained(all: &'a [T], selection: &'a Selection, trained: &'a [T]) -> Self {
+    pub fn with_trained(all: impl Into<List<'a, T>>, selection: &'a Selection, trained: &'a [T]) -> Self {
         assert_eq!(trained.len(), selection.len(), "a short list of another selection");
+        let all = all.into();
         Self { all, trained: Short::Part(selection, trained), entrances: None }
     }
 
@@ -131,8 +132,9 @@ impl<'a, T> Weights<'a, T> {
     ///
     /// # Panics
     /// When the short list is not as long as the adapters.
-    pub fn adapted(all: &'a [T], adapters: &'a Adapters, trained: &'a [T]) -> Self {
+    pub fn adapted(all: impl Into<List<'a, T>>, adapters: &'a Adapters, trained: &'a [T]) -> Self {
         assert_eq!(trained.len(), adapters.len(), "a short list of other adapters");
+        let all = all.into();
         Self { all, trained: Short::Adapters(adapters, trained), entrances: None }
     }
 
@@ -150,8 +152,7 @@ impl<'a, T> Weights<'a, T> {
     /// The list of the trained part.
     pub fn trained(&self) -> &'a [T] {
         match self.trained {
-            Short::All => self.all,
-            Short::Part(_, trained) | Short::Adapters(_, trained) => trained,
+            Short::All(trained) | Short::Part(_, trained) | Short::Adapters(_, trained) => trained,
         }
     }
 
@@ -166,28 +167,51 @@ impl<'a, T> Weights<'a, T> {
     {
         assert_eq!(trained.len(), self.trained().len(), "a list of another decoder or selection");
         let moved = match self.trained {
-            Short::All => trained.into(),
+            Short::All(_) => trained.into(),
             Short::Part(selection, _) => Weights::with_trained(self.all, selection, trained),
             Short::Adapters(adapters, _) => Weights::adapted(self.all, adapters, trained),
         };
         Weights { entrances: self.entrances, ..moved }
     }
 
-    /// A tensor, without the change that adapters make.
-    pub(super) fn get(&self, tensor: &Range<usize>) -> &'a [T] {
+    /// A tensor, without the change that adapters make; `room` is used where it has to be made first.
+    pub(super) fn get<'s>(&self, tensor: &Range<usize>, room: &'s mut Vec<T>) -> &'s [T]
+    where
+        T: Real,
+        'a: 's,
+    {
         match self.trained {
+            Short::All(all) => &all[tensor.clone()],
             Short::Part(selection, trained) => match selection.place(tensor) {
                 Some(place) => &trained[place],
-                None => &self.all[tensor.clone()],
+                None => self.all.get(tensor, room),
             },
-            Short::All | Short::Adapters(..) => &self.all[tensor.clone()],
+            Short::Adapters(..) => self.all.get(tensor, room),
+        }
+    }
+
+    /// Row number `row` of a tensor, `width` numbers long.
+    pub(super) fn row<'s>(
+        &self,
+        tensor: &Range<usize>,
+        (row, width): (usize, usize),
+        room: &'s mut Vec<T>,
+    ) -> &'s [T]
+    where
+        T: Real,
+        'a: 's,
+    {
+        let at = row * width..(row + 1) * width;
+        match self.place(tensor) {
+            Some(place) => &self.trained()[place][at],
+            None => self.all.get(&(tensor.start + at.start..tensor.start + at.end), room),
         }
     }
 
     /// Where the derivative in a tensor stands in a gradient; `None` when the tensor stands still.
     pub(super) fn place(&self, tensor: &Range<usize>) -> Option<Range<usize>> {
         match self.trained {
-            Short::All => Some(tensor.clone()),
+            Short::All(_) => Some(tensor.clone()),
             Short::Part(selection, _) => selection.place(tensor),
             Short::Adapters(..) => None,
         }
@@ -197,7 +221,7 @@ impl<'a, T> Weights<'a, T> {
     pub(super) fn adapters(&self) -> Option<(&'a Adapters, &'a [T])> {
         match self.trained {
             Short::Adapters(adapters, list) => Some((adapters, list)),
-            Short::All | Short::Part(..) => None,
+            Short::All(_) | Short::Part(..) => None,
         }
     }
 
@@ -214,12 +238,12 @@ impl<'a, T> Weights<'a, T> {
 
 impl<'a, T> From<&'a [T]> for Weights<'a, T> {
     fn from(all: &'a [T]) -> Self {
-        Self { all, trained: Short::All, entrances: None }
+        Self { all: all.into(), trained: Short::All(all), entrances: None }
     }
 }
 impl<'a, T> From<&'a Vec<T>> for Weights<'a, T> {
     fn from(all: &'a Vec<T>) -> Self {
-        Self { all, trained: Short::All, entrances: None }
+        Self { all: all.into(), trained: Short::All(all), entrances: None }
     }
 }
 
@@ -235,8 +259,11 @@ mod tests {
         assert_eq!(selection.gather(&all), [2.0, 3.0, 4.0, 8.0, 9.0]);
         let trained = [20.0, 30.0, 40.0, 80.0, 90.0];
         let weights = Weights::with_trained(&all, &selection, &trained);
-        assert_eq!(weights.get(&(4..5)), [40.0]);
-        assert_eq!(weights.get(&(5..8)), [5.0, 6.0, 7.0]);
+        let mut room = Vec::new();
+        assert_eq!(weights.get(&(4..5), &mut room), [40.0]);
+        assert_eq!(weights.get(&(5..8), &mut room), [5.0, 6.0, 7.0]);
+        assert_eq!(weights.row(&(8..10), (1, 1), &mut room), [90.0]);
+        assert_eq!(weights.row(&(5..8), (2, 1), &mut room), [7.0]);
         assert_eq!((weights.place(&(9..10)), weights.place(&(0..2))), (Some(4..5), None));
         let mut changed = all.clone();
         selection.scatter(&trained, &mut changed);

@@ -6,15 +6,20 @@ use bilevel::ConfigError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::model::Storage;
+
 /// `[model]`: a model that others trained, or a preset or the sizes themselves of one that is trained from scratch; a size
 /// that is given replaces the preset's.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
     /// A model that others trained: a GGUF file, or a folder in the Hugging Face layout. It has its own sizes and tokenizer, so
-    /// that of the other keys only `context` may stand beside it.
+    /// that of the other keys only `context` and `storage` may stand beside it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<PathBuf>,
+    /// In which numbers those parameters of a checkpoint are kept that stand still.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub storage: Storage,
     /// A named size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preset: Option<ModelPreset>,
@@ -77,6 +82,11 @@ pub enum TokenizerSpec {
     },
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_default(storage: &Storage) -> bool {
+    *storage == Storage::default()
+}
+
 impl ModelSpec {
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
         for (field, size) in [
@@ -89,7 +99,8 @@ impl ModelSpec {
             ConfigError::require(size != Some(0), field, 0, "at least 1")?;
         }
         if let Some(checkpoint) = &self.checkpoint {
-            let without = Self { checkpoint: None, context: None, ..self.clone() };
+            let without =
+                Self { checkpoint: None, context: None, storage: Storage::default(), ..self.clone() };
             ConfigError::require(
                 without == Self::default(),
                 "model.checkpoint",
@@ -97,6 +108,12 @@ impl ModelSpec {
                 "a checkpoint has its own sizes: leave preset, layers, width, heads, kv_heads, ffn and rope_base out",
             )?;
         }
+        ConfigError::require(
+            self.storage == Storage::F32 || self.checkpoint.is_some(),
+            "model.storage",
+            "bf16",
+            "a model without model.checkpoint has nothing that stands still: set the checkpoint, or leave storage out",
+        )?;
         if let Some(context) = self.context {
             ConfigError::require(context >= 4, "model.context", context, "at least 4 tokens")?;
         }

@@ -69,6 +69,11 @@ impl TuneSpec {
         *self == Self::All
     }
 
+    /// Whether what is not trained stands still for good, and is shared.
+    pub(super) fn is_shared(&self) -> bool {
+        matches!(self, Self::LastLayers { .. } | Self::Lora { .. })
+    }
+
     /// The name of the kind in recipes.
     pub fn name(&self) -> &'static str {
         match self {

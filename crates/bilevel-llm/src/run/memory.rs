@@ -39,7 +39,7 @@ impl Prepared {
         let recipe = &setting.recipe;
         let data: u64 =
             setting.sources.iter().chain([&setting.validation, &setting.test]).map(Dataset::memory).sum();
-        let start = setting.start.as_ref().map_or(0, |start| start.len() as u64);
+        let start = setting.start.as_ref().map_or(0, |start| 4 * start.len() as u64);
         let (trained, own) = (setting.trained_at_once() as u64, setting.own_frozen() as u64);
         let lists = recipe.reweight.methods.iter().map(|&m| {
             let footprint = methods::footprint(m, recipe);
@@ -56,7 +56,7 @@ impl Prepared {
         };
         // at the end the whole model is put together once
         let more = 4 * (workers * numbers).max(setting.decoder.parameters() as u64 + trained);
-        Memory { held: data + 4 * start, more: more + entrances }
+        Memory { held: data + start + setting.trained.frozen_bytes(), more: more + entrances }
     }
 
     /// Refuses a run that needs more memory than is available, before it takes any; `available` is in bytes, `None` where the
@@ -104,6 +104,7 @@ fn passes(setting: &Setting) -> u64 {
         + decoder.passing_numbers(differentiated.max(read))
         + decoder.backward_numbers(differentiated)
         + tangent
+        + if setting.trained.is_widened() { decoder.largest_tensor() } else { 0 }
 }
 
 /// Bytes that the system can still give to this process: what it says is available, and no more than the process's control

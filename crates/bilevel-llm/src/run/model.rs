@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::checkpoint::digits;
 use crate::{
     error::ReweightError,
-    model::{Decoder, Entrances, Family, Part, Target},
+    model::{Decoder, Entrances, Family, Frozen, Part, Target},
     pretrained::{ChatTemplate, Checkpoint},
     recipe::{Recipe, SourceSpec, TuneSpec},
     source::Reader,
@@ -23,7 +23,7 @@ pub struct Model {
     pub tokenizer: Tokenizer,
     /// Longest sequence of the run.
     pub context: usize,
-    /// The checkpoint's parameters; random ones without.
+    /// The trained list at which the checkpoint's training begins; random ones without.
     pub start: Option<Arc<Vec<f32>>>,
     pub trained: Trained,
     /// Of what networks train only a part at a time.
@@ -75,12 +75,13 @@ impl Model {
                 &format!("the checkpoint has {} blocks", sizes.layers),
             )
         };
-        let trained = match recipe.tune.clone() {
-            TuneSpec::All => Trained::All,
+        let frozen = || Frozen::new(&start, recipe.model.storage);
+        let (trained, start) = match recipe.tune.clone() {
+            TuneSpec::All => (Trained::All, start),
             TuneSpec::Lisa { layers, period, ends } => {
                 require_blocks(layers)?;
                 lisa = Some(Lisa { layers, period, ends });
-                Trained::All
+                (Trained::All, start)
             }
             TuneSpec::Lora { rank, alpha, targets } => {
                 let is_gpt2 = decoder.architecture.family == Family::Gpt2;
@@ -93,17 +94,20 @@ impl Model {
                         "GPT-2 has no gates: q, k, v, o, up and down are there",
                     )
                 })?;
-                Trained::Lora { frozen: start.clone(), adapters: Arc::new(adapters) }
+                (Trained::Lora { frozen: frozen(), adapters: Arc::new(adapters) }, Arc::default())
             }
             TuneSpec::LastLayers { layers } => {
                 require_blocks(layers)?;
                 let blocks = (sizes.layers - layers..sizes.layers).map(Part::Block);
                 let parts: Vec<Part> = blocks.chain([Part::FinalNorm]).collect();
-                Trained::Part {
-                    frozen: start.clone(),
-                    selection: Arc::new(decoder.select(&parts)),
+                let selection = decoder.select(&parts);
+                let begun = Arc::new(selection.gather(&start));
+                let trained = Trained::Part {
+                    frozen: frozen(),
+                    selection: Arc::new(selection),
                     entrances: Some(Arc::new(Entrances::new(recipe.run.cache_mib << 20))),
-                }
+                };
+                (trained, begun)
             }
         };
         Ok(Self {

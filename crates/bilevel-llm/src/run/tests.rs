@@ -4,7 +4,7 @@ use super::{memory::Memory, *};
 use crate::{
     eval::score,
     ledger::Entry,
-    model::{Decoder, Part, Target},
+    model::{Decoder, Part, Storage, Target},
     pretrained::Checkpoint,
     progress::Silent,
     recipe::{Given, ModelSizes, ModelSpec, ReweightSpec, TokenizerSpec, TuneSpec},
@@ -224,6 +224,39 @@ fn low_rank_changes_are_tuned_by_every_kind_of_method_and_saved_merged() {
     recipe.tune = TuneSpec::Lora { rank: 2, alpha: 4.0, targets: Some(vec![Target::Gate]) };
     let error = prepare(&recipe).unwrap_err().to_string();
     assert!(error.contains("tune.targets") && error.contains("no gates"), "{error}");
+}
+
+#[test]
+fn what_stands_still_in_bf16_is_the_rounded_checkpoint_at_half_the_memory() {
+    let (folder, mut recipe) = folder(&["up", "noise"]);
+    recipe.run.budget = 12_000;
+    recipe.reweight.methods = vec![Method::Alignment, Method::Uniform];
+    let mut checkpoint = tune_a_checkpoint(folder.path(), &mut recipe);
+    recipe.model.storage = Storage::Bf16;
+    let last_block = run(&recipe);
+    assert!(last_block.methods[0].test_loss.is_finite());
+    recipe.tune = TuneSpec::Lora { rank: 2, alpha: 4.0, targets: None };
+    recipe.run.out = folder.path().join("halves");
+    let halves = run(&recipe);
+    let in_halves = prepare(&recipe).unwrap().memory();
+    // the same numbers in f32
+    for a in &mut checkpoint.parameters {
+        *a = half::bf16::from_f32(*a).to_f32();
+    }
+    let path = recipe.model.checkpoint.clone().unwrap();
+    pretrained::save(&path, &checkpoint.decoder, &checkpoint.parameters, &checkpoint.tokenizer, None)
+        .unwrap();
+    recipe.model.storage = Storage::F32;
+    recipe.run.out = folder.path().join("whole");
+    assert_eq!(run(&recipe).methods, halves.methods);
+    let saved = |name: &str| fs::read(folder.path().join(name).join("model/model.safetensors")).unwrap();
+    assert!(saved("halves") == saved("whole"));
+    let in_whole = prepare(&recipe).unwrap().memory();
+    assert_eq!(in_whole.held - in_halves.held, 2 * checkpoint.parameters.len() as u64);
+    recipe.model.storage = Storage::Bf16;
+    recipe.tune = TuneSpec::All;
+    let error = recipe.validate().unwrap_err().to_string();
+    assert!(error.contains("model.storage = bf16") && error.contains("tune.kind"), "{error}");
 }
 
 #[test]

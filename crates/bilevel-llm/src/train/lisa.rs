@@ -6,7 +6,7 @@ use bilevel::rng::Stream;
 use serde::{Deserialize, Serialize};
 
 use super::{Network, Trained};
-use crate::model::{Decoder, Part, Selection};
+use crate::model::{Decoder, Frozen, Part, Selection};
 
 /// Draws of blocks among the purposes of a seed.
 const PURPOSE: u64 = 0x6c69_7361_0000_0000;
@@ -83,7 +83,7 @@ impl Lisa {
     /// A network at the start of the first draw.
     pub(super) fn fresh(self, decoder: &Decoder, start: &Arc<Vec<f32>>, seed: u64) -> Network {
         let selection = Arc::new(Selection::new(Vec::new()));
-        let asleep = Trained::Part { frozen: start.clone(), selection, entrances: None };
+        let asleep = Trained::Part { frozen: Frozen::F32(start.clone()), selection, entrances: None };
         let mut network = Network::new(asleep, Vec::new());
         network.wake(self, decoder, seed, 0);
         network
@@ -103,7 +103,9 @@ impl Network {
         let blocks = lisa.blocks(decoder, seed, draw);
         let places = lisa.places(decoder, &blocks);
         let new = Selection::new(places.clone());
-        let Trained::Part { frozen, selection: old, entrances: None } = &mut self.trained else {
+        let Trained::Part { frozen: Frozen::F32(frozen), selection: old, entrances: None } =
+            &mut self.trained
+        else {
             panic!(
                 "parts of a list that is trained whole cannot sleep, and what frozen blocks put out changes when they wake"
             )
@@ -149,8 +151,11 @@ impl Network {
     ) -> Self {
         let selection = Selection::new(lisa.places(decoder, &awake.blocks));
         let y = selection.gather(&all);
-        let trained =
-            Trained::Part { frozen: Arc::new(all), selection: Arc::new(selection), entrances: None };
+        let trained = Trained::Part {
+            frozen: Frozen::F32(Arc::new(all)),
+            selection: Arc::new(selection),
+            entrances: None,
+        };
         Self { trained, y, first, second, updates, awake: Some(awake) }
     }
 }

@@ -19,6 +19,9 @@ pub trait Real: RealField + Copy + Send + Sync {
     /// From a double.
     #[must_use]
     fn of(value: f64) -> Self;
+    /// From a single.
+    #[must_use]
+    fn of_f32(value: f32) -> Self;
     /// To a double.
     fn to(self) -> f64;
     /// eˣ for x ≤ 0.
@@ -29,6 +32,9 @@ pub trait Real: RealField + Copy + Send + Sync {
 impl Real for f64 {
     fn of(value: f64) -> Self {
         value
+    }
+    fn of_f32(value: f32) -> Self {
+        value.into()
     }
     fn to(self) -> f64 {
         self
@@ -41,6 +47,9 @@ impl Real for f64 {
 impl Real for f32 {
     fn of(value: f64) -> Self {
         value as f32
+    }
+    fn of_f32(value: f32) -> Self {
+        value
     }
     fn to(self) -> f64 {
         f64::from(self)
