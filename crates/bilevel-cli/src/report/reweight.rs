@@ -3,6 +3,7 @@
 mod curves;
 mod data;
 mod evaluation;
+mod predictions;
 mod tables;
 
 use std::fmt::Write;
@@ -17,6 +18,7 @@ use super::{
 use curves::{certificate, source_losses, validation, weights_over_time};
 use data::{PerMethod, PerSeed};
 use evaluation::evaluation;
+use predictions::predictions;
 use tables::{ledger, settings, sources};
 
 pub use data::{Outcome, Row, Timings};
@@ -32,6 +34,9 @@ pub fn page(outcome: &Outcome, rows: &[Row], timings: &Timings) -> String {
     page.section("methods", "Methods compared", &methods(outcome, timings));
     if let Some(html) = evaluation(outcome) {
         page.section("evaluation", "What the retrained models do", &html);
+    }
+    if let Some(html) = predictions(outcome) {
+        page.section("predictions", "Expected and found", &html);
     }
     page.section("over-time", "Weights over time", &weights_over_time(outcome, rows));
     page.section("validation", "Validation loss against tokens", &validation(outcome, rows));

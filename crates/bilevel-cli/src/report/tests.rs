@@ -126,6 +126,32 @@ fn the_verdict_is_that_of_the_result() {
 }
 
 #[test]
+fn what_was_expected_stands_beside_what_was_found_seed_by_seed() {
+    let method = |name: &str, seeds: [(&str, f64); 2]| {
+        let seeds: Vec<String> = seeds
+            .iter()
+            .zip(1..)
+            .map(|((expected, loss), seed)| {
+                format!(r#"{{"seed": {seed}, {expected} "validation_loss": {loss}}}"#)
+            })
+            .collect();
+        format!(r#"{{"method": "{name}", "weights": [{{"mean": 1.0}}], "seeds": [{}]}}"#, seeds.join(", "))
+    };
+    let expected = [(r#""predicted_change": -0.25,"#, 2.0), (r#""predicted_change": -0.75,"#, 3.0)];
+    let silent = [("", 2.125), ("", 3.375)];
+    let drawn_with = |methods: &[String]| {
+        let sources = r#""sources": [{"name": "only"}]"#;
+        drawn(&[("weights.json", &format!(r#"{{{sources}, "methods": [{}]}}"#, methods.join(", ")))])
+    };
+    let html = drawn_with(&[method("f2ba", expected), method("uniform", silent)]);
+    assert_is_self_contained(&html);
+    // mean and deviation of −0.25 and −0.75, and of −0.125 and −0.375
+    assert!(html.contains("−0.50\u{a0}±\u{a0}0.35") && html.contains("−0.25\u{a0}±\u{a0}0.18"));
+    assert!(drawn_with(&[method("f2ba", expected)]).contains("<td class=\"n\">–</td>"));
+    assert!(!drawn_with(&[method("uniform", silent)]).contains("expected change"));
+}
+
+#[test]
 fn one_method_one_seed_one_step_and_nothing_optional() {
     let weights = r#"{"sources": [{"name": "only"}], "methods": [{"method": "uniform", "weights": [{"mean": 1.0}], "seeds": [{"seed": 1}]}]}"#;
     let row = r#"{"method": "uniform", "seed": 1, "phase": "retraining", "step": 1, "spent": 10, "weights": [1.0], "validation_loss": 2.0}

@@ -87,6 +87,8 @@ pub struct PerSeed {
     pub retraining: Option<Ledger>,
     pub no_signal: u64,
     pub cycles: u64,
+    pub predicted_change: Option<f64>,
+    pub validation_loss: Option<f64>,
     pub test_loss: Option<f64>,
     pub test_accuracy: Option<f64>,
 }
