@@ -24,6 +24,10 @@ const EXPERIMENTS: &[(&str, &str)] = &[
         "a weight for each of thousands of examples, with a ridge, on batches: S(x) is one point",
     ),
     ("ijcnn1", "a strength for each feature, on batches: S(x) is one point"),
+    (
+        "newsgroups",
+        "a strength for each of tens of thousands of words, sparse: S(x) is one point, or nearly a manifold where strengths vanish",
+    ),
 ];
 
 /// The page.
@@ -58,7 +62,21 @@ struct Row<'a> {
     prices: Vec<Option<f64>>,
 }
 
-impl Row<'_> {
+impl<'a> Row<'a> {
+    fn new(line: &'a Value, metric: &str) -> Self {
+        let ends = line["ends"].as_object().map(|ends| ends.keys().cloned().collect::<Vec<_>>().join(", "));
+        let prices = line["reached"].as_array();
+        Self {
+            solver: line["solver"].as_str().unwrap_or_default(),
+            target: line["target"].as_str().unwrap_or_default(),
+            ends: ends.unwrap_or_default(),
+            end: line["metrics"][metric]["median"].as_f64(),
+            prices: prices
+                .map(|list| list.iter().map(|reached| reached["price"].as_f64()).collect())
+                .unwrap_or_default(),
+        }
+    }
+
     /// Levels reached, and the price of the strictest.
     fn rank(&self) -> (usize, f64) {
         let reached = self.prices.iter().flatten().count();
@@ -74,34 +92,37 @@ fn section(page: &mut String, name: &str, words: &str, summary: &Value) -> Resul
         .iter()
         .filter_map(Value::as_f64)
         .collect();
-    let mut rows: Vec<Row> = summary["lines"]
-        .as_array()
-        .context("lines")?
-        .iter()
-        .map(|line| Row {
-            solver: line["solver"].as_str().unwrap_or_default(),
-            target: line["target"].as_str().unwrap_or_default(),
-            ends: line["ends"]
-                .as_object()
-                .map(|ends| ends.keys().cloned().collect::<Vec<_>>().join(", "))
-                .unwrap_or_default(),
-            end: line["metrics"][metric]["median"].as_f64(),
-            prices: line["reached"]
-                .as_array()
-                .map(|list| list.iter().map(|reached| reached["price"].as_f64()).collect())
-                .unwrap_or_default(),
-        })
-        .collect();
+    let lines = summary["lines"].as_array().context("lines")?;
+    let unit = summary["judge"]["price"].as_str().unwrap_or("gradients");
+    let about = summary["about"].as_str().unwrap_or_default();
+    write!(page, "\n## {words}\n\n{about} Judged by `{metric}`, prices in {unit}.\n")?;
+    let mut problems: Vec<&str> = Vec::new();
+    for problem in lines.iter().filter_map(|line| line["problem"].as_str()) {
+        if !problems.contains(&problem) {
+            problems.push(problem);
+        }
+    }
+    for &problem in &problems {
+        if problems.len() > 1 {
+            write!(page, "\n### {problem}\n")?;
+        }
+        let rows = lines.iter().filter(|line| line["problem"] == problem).map(|line| Row::new(line, metric));
+        table(page, rows.collect(), &levels)?;
+    }
+    writeln!(page, "\nAgain: `bilevel bench experiments/{name}.toml`.")?;
+    Ok(())
+}
+
+/// One problem's solvers, the best first.
+fn table(page: &mut String, mut rows: Vec<Row>, levels: &[f64]) -> Result<()> {
     rows.sort_by(|a, b| {
         let ((reached_a, price_a), (reached_b, price_b)) = (a.rank(), b.rank());
         reached_b.cmp(&reached_a).then(price_a.total_cmp(&price_b))
     });
-    let unit = summary["judge"]["price"].as_str().unwrap_or("gradients");
-    let about = summary["about"].as_str().unwrap_or_default();
-    write!(page, "\n## {words}\n\n{about} Judged by `{metric}`, prices in {unit}.\n\n")?;
-    advice(page, &rows, &levels)?;
+    writeln!(page)?;
+    advice(page, &rows, levels)?;
     write!(page, "\n| solver | descends |")?;
-    for level in &levels {
+    for level in levels {
         write!(page, " price to {} |", number(*level))?;
     }
     writeln!(page, " at the end | ends |\n|---|---|{}---:|---|", "---:|".repeat(levels.len()))?;
@@ -116,7 +137,6 @@ fn section(page: &mut String, name: &str, words: &str, summary: &Value) -> Resul
         let end = row.end.map_or_else(|| "–".into(), number);
         writeln!(page, " {end} | {} |", row.ends)?;
     }
-    writeln!(page, "\nAgain: `bilevel bench experiments/{name}.toml`.")?;
     Ok(())
 }
 
