@@ -28,9 +28,8 @@ const SEQUENCES: usize = 8;
 /// Sequences of random tokens, every position under the loss.
 fn batch() -> Batch {
     let (mut stream, rows) = (Stream::new(1, 1), SEQUENCES * SIZES.context);
-    let mut draw = |count: usize| -> Vec<u32> {
-        (0..count).map(|_| stream.below(VOCABULARY as u64) as u32).collect()
-    };
+    let mut draw =
+        |count: usize| -> Vec<u32> { (0..count).map(|_| stream.below(VOCABULARY as u64) as u32).collect() };
     Batch {
         tokens: draw(rows),
         lengths: vec![SIZES.context; SEQUENCES],
@@ -52,7 +51,9 @@ fn peak_memory() -> Option<u64> {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, folder, threads] = &arguments[..] else { return Err("give a folder and a number of threads".into()) };
+    let [_, folder, threads] = &arguments[..] else {
+        return Err("give a folder and a number of threads".into());
+    };
     let folder = Path::new(folder);
     let decoder = Decoder::new(SIZES, VOCABULARY);
     let batch = batch();
@@ -96,7 +97,9 @@ fn main() -> Result<(), Box<dyn Error>> {
                 }
                 began.elapsed().as_secs_f64().to_string()
             }
-            ["memory"] => peak_memory().ok_or("the system does not say how much memory is resident")?.to_string(),
+            ["memory"] => {
+                peak_memory().ok_or("the system does not say how much memory is resident")?.to_string()
+            }
             _ => return Err(format!("`{line}` is not asked here").into()),
         };
         println!("{answer}");
