@@ -140,24 +140,23 @@ impl Place<'_> {
 
     /// A method's mean hypergradient over its search, for each seed.
     fn estimates(&self, number: usize, label: &str, reweighting: &str) -> Outcome<Vec<[f64; 3]>> {
-        let (_, out) = self.run(&format!("estimate-{number}"), ESTIMATE_SEEDS, reweighting)?;
+        let (result, out) = self.run(&format!("estimate-{number}"), ESTIMATE_SEEDS, reweighting)?;
         let trace = fs::read_to_string(out.join("trace.jsonl"))?;
         let mut of_seeds: BTreeMap<u64, Vec<Vec<f64>>> = BTreeMap::new();
-        let mut last: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
         for line in trace.lines() {
             let row: TraceRow = serde_json::from_str(line)?;
             if row.phase == Phase::Search {
                 of_seeds.entry(row.seed).or_default().extend(row.certificate.map(|c| c.gradient));
-                last.insert(row.seed, row.weights);
             }
         }
         of_seeds
             .into_iter()
-            .map(|(seed, cycles)| {
+            .zip(&result.methods[0].seeds)
+            .map(|((_, cycles), of_seed)| {
                 if cycles.is_empty() {
                     // no certificates: the steps of the log-weights, downhill, add up in the weights; the published ones are
                     // so small that these stay within a few hundredths of where they were
-                    let weights = &last[&seed];
+                    let weights = &of_seed.weights;
                     return Ok(centred(std::array::from_fn(|i| -weights[i].ln())));
                 }
                 if cycles.iter().any(|cycle| cycle.len() != 3) {
