@@ -91,7 +91,10 @@ impl Place<'_> {
             Start::Scratch([layers, width, heads, ffn]) => format!(
                 "layers = {layers}\nwidth = {width}\nheads = {heads}\nffn = {ffn}\ncontext = 256\n[tokenizer]\nkind = \"bpe\"\nvocabulary = 512\n"
             ),
-            Start::Pretrained(folder) => format!("checkpoint = {:?}\n", folder.canonicalize()?),
+            Start::Pretrained(folder) => {
+                let path = folder.canonicalize()?.display().to_string();
+                format!("checkpoint = {}\n", toml::Value::from(path))
+            }
         };
         // a model that is trained already wants smaller steps
         let lr = if matches!(self.start, Start::Scratch(_)) { 5e-3 } else { 2e-3 };
@@ -235,9 +238,9 @@ fn draw(cells: &[Cell], path: &Path) -> Outcome<()> {
         let ceiling: Vec<(f64, f64)> = mine.iter().map(|c| (c.steps as f64, c.ceiling)).collect();
         chart.draw_series(DashedLineSeries::new(ceiling, 4, 4, BLACK.stroke_width(1)))?;
     }
-    for (number, (label, _)) in ESTIMATORS.iter().enumerate() {
-        let (x, y) = (20 + 235 * (number as i32 % 4), 14 + 24 * (number as i32 / 4));
-        key.draw(&Circle::new((x, y), 5, Palette99::pick(number).filled()))?;
+    for (number, (label, _)) in (0..).zip(ESTIMATORS) {
+        let (x, y) = (20 + 235 * (number % 4), 14 + 24 * (number / 4));
+        key.draw(&Circle::new((x, y), 5, Palette99::pick(number as usize).filled()))?;
         key.draw(&Text::new((*label).to_owned(), (x + 12, y - 7), ("sans-serif", 14)))?;
     }
     key.draw(&Text::new(
