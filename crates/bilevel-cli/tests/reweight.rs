@@ -341,7 +341,10 @@ fn answers_are_compared_and_stand_in_table_result_and_report() {
         assert_eq!(method["evaluation"]["source_losses"].as_array().unwrap().len(), 2);
     }
     let report = fs::read_to_string(Path::new(&out).join("report.html")).unwrap();
-    contains_all(&report, &["What the retrained models do", "exact match", "loss on sums", "not asked"]);
+    contains_all(
+        &report,
+        &["What the retrained models do", "exact match", "loss on examples of", "not asked"],
+    );
     fs::remove_dir_all(&out).unwrap();
     job.recipe("", "[evaluate]\nanswer = \"boxd\"");
     contains_all(&job.failure(2), &["did you mean `boxed`"]);

@@ -31,7 +31,7 @@ const ESTIMATE_SEEDS: u64 = 4;
 /// Units of a run.
 const HORIZONS: [u64; 3] = [60_000, 120_000, 240_000];
 /// Layers, width, heads, width of the feed-forward part.
-const SIZES: [[usize; 4]; 3] = [[2, 32, 2, 88], [2, 48, 3, 128], [3, 80, 5, 216]];
+const SIZES: [[usize; 4]; 3] = [[2, 32, 2, 88], [2, 48, 4, 128], [3, 80, 4, 216]];
 
 /// Label, and what the recipe says of the method.
 const ESTIMATORS: [(&str, &str); 7] = [

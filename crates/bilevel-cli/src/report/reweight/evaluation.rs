@@ -1,4 +1,4 @@
-//! What the retrained models do beside their mean test loss: a table with intervals.
+//! What the retrained models do beside their mean test loss: tables with intervals.
 
 use bilevel_llm::result::{Estimate, Evaluation};
 
@@ -7,7 +7,7 @@ use super::{
     data::Outcome,
 };
 
-/// One row a method; `None` when no method was judged.
+/// A row for each method, then one for each source; `None` when no method was judged.
 pub fn evaluation(outcome: &Outcome) -> Option<String> {
     let judged: Vec<(&str, &Evaluation)> =
         outcome.methods.iter().filter_map(|m| Some((m.method.as_str(), m.evaluation.as_ref()?))).collect();
@@ -18,27 +18,40 @@ pub fn evaluation(outcome: &Outcome) -> Option<String> {
     if exact.is_some() {
         headings.extend(["exact match".to_owned(), "without an answer".to_owned()]);
     }
-    if has_sources {
-        headings.extend(outcome.sources.iter().map(|source| format!("loss on {}", source.name)));
-    }
     let rows: Vec<Vec<Cell>> = judged
         .iter()
         .map(|(method, evaluation)| {
             let key = outcome.colour(method);
-            let mut row = vec![
-                Cell::Html(format!("<span class=\"key s{key}\"></span>{}", escape(method))),
-                interval(&evaluation.test_loss, 1.0, 4),
-            ];
+            let name = Cell::Html(format!("<span class=\"key s{key}\"></span>{}", escape(method)));
+            let mut row = vec![name, interval(&evaluation.test_loss, 1.0, 4)];
             if let Some(exact) = &evaluation.exact_match {
                 row.push(interval(&exact.share, 100.0, 1));
                 row.push(Cell::Number(format!("{:.1}", 100.0 * exact.unanswered)));
             }
-            row.extend(evaluation.source_losses.iter().map(|loss| interval(loss, 1.0, 3)));
             row
         })
         .collect();
     let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
     let mut html = table(&headings, &rows);
+    if has_sources {
+        let headings: Vec<&str> =
+            ["loss on examples of"].into_iter().chain(judged.iter().map(|(name, _)| *name)).collect();
+        let rows: Vec<Vec<Cell>> = outcome
+            .sources
+            .iter()
+            .enumerate()
+            .map(|(i, source)| {
+                let losses = judged.iter().map(|(_, evaluation)| {
+                    evaluation
+                        .source_losses
+                        .get(i)
+                        .map_or_else(|| Cell::Text("–".into()), |loss| interval(loss, 1.0, 3))
+                });
+                [Cell::Html(escape(&source.name))].into_iter().chain(losses).collect()
+            })
+            .collect();
+        html += &table(&headings, &rows);
+    }
     html += "<p class=\"soft\">Means with their 95 % interval (bootstrap over examples and seeds). Losses in nats per token.";
     if let Some(exact) = exact {
         html += &format!(
