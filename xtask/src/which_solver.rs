@@ -23,7 +23,12 @@ const EXPERIMENTS: &[(&str, &str)] = &[
         "hyper_cleaning_benchmark",
         "a weight for each of thousands of examples, with a ridge, on batches: S(x) is one point",
     ),
+    (
+        "hyper_cleaning_bome",
+        "a weight in [0, 1] for each of thousands of examples, small ridge, from a fit of everything: S(x) is one point",
+    ),
     ("ijcnn1", "a strength for each feature, on batches: S(x) is one point"),
+    ("ijcnn1_all", "the same with five to nine times the rows"),
     (
         "newsgroups",
         "a strength for each of tens of thousands of words, sparse: S(x) is one point, or nearly a manifold where strengths vanish",
