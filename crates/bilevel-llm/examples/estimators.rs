@@ -217,6 +217,10 @@ fn draw(cells: &[Cell], path: &Path) -> Outcome<()> {
     let (panels, key) = rest.split_vertically(540);
     let mut groups: Vec<(&str, u64)> = cells.iter().map(|c| (c.start, c.parameters)).collect();
     groups.dedup();
+    let all = cells.iter().flat_map(|c| c.estimators.iter().map(|e| e.cosine).chain([c.ceiling]));
+    let lowest = all.fold(1.0, f64::min);
+    // the same axis in every panel
+    let lowest = (20.0 * lowest).floor() / 20.0;
     for (panel, (start, parameters)) in panels.split_evenly((2, SIZES.len())).iter().zip(groups) {
         let mine: Vec<&Cell> =
             cells.iter().filter(|c| (c.start, c.parameters) == (start, parameters)).collect();
@@ -226,7 +230,7 @@ fn draw(cells: &[Cell], path: &Path) -> Outcome<()> {
             .margin(8)
             .x_label_area_size(32)
             .y_label_area_size(36)
-            .build_cartesian_2d(0.0..1.05 * most, -1.0..1.0_f64)?;
+            .build_cartesian_2d(0.0..1.05 * most, lowest..1.0 + 0.05 * (1.0 - lowest))?;
         chart.configure_mesh().x_desc("training steps").light_line_style(WHITE).x_labels(5).draw()?;
         for number in 0..ESTIMATORS.len() {
             let colour = Palette99::pick(number).stroke_width(2);
