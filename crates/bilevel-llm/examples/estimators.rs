@@ -221,7 +221,13 @@ fn draw(cells: &[Cell], path: &Path) -> Outcome<()> {
     let lowest = all.fold(1.0, f64::min);
     // the same axis in every panel
     let lowest = (20.0 * lowest).floor() / 20.0;
-    for (panel, (start, parameters)) in panels.split_evenly((2, SIZES.len())).iter().zip(groups) {
+    let panels = panels.split_evenly((2, SIZES.len()));
+    let mut places: Vec<u64> = groups.iter().map(|(_, parameters)| *parameters).collect();
+    places.sort_unstable();
+    places.dedup();
+    for (start, parameters) in groups {
+        let column = places.iter().position(|p| *p == parameters).expect("a size of the groups");
+        let panel = &panels[if start == "from scratch" { column } else { SIZES.len() + column }];
         let mine: Vec<&Cell> =
             cells.iter().filter(|c| (c.start, c.parameters) == (start, parameters)).collect();
         let most = mine.iter().map(|c| c.steps).max().unwrap_or(1) as f64;
@@ -277,14 +283,14 @@ fn main() -> Outcome<()> {
                 let place = Place { folder: &inner, data: &data, start, units };
                 println!("{name}, {} parameters, {units} units", trained.model.parameters);
                 cells.push(cell(&place, name, trained.model.parameters)?);
+                // panels: sizes side by side, the two starts one above the other
+                cells.sort_by_key(|c| (c.start != "from scratch", c.parameters, c.units));
                 fs::write(folder.join("estimators.json"), serde_json::to_string_pretty(&cells)? + "\n")?;
+                if let Some(path) = &figure {
+                    draw(&cells, path)?;
+                }
             }
         }
-    }
-    // panels: sizes side by side, the two starts one above the other
-    cells.sort_by_key(|c| (c.start != "from scratch", c.parameters, c.units));
-    if let Some(path) = figure {
-        draw(&cells, &path)?;
     }
     Ok(())
 }
