@@ -1,0 +1,115 @@
+//! Runs that cannot go on, and what is left of them.
+
+use super::*;
+
+#[test]
+fn a_loss_that_is_not_finite_names_step_and_source() {
+    let (_folder, mut recipe) = folder(&["up", "noise"]);
+    recipe.train.lr = 1e30;
+    recipe.train.clip = None;
+    let error = reweight(&recipe, &mut Silent, &AtomicBool::new(false)).unwrap_err().to_string();
+    assert!(
+        error.contains("source noise is not finite in step") && error.contains("lower train.lr"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_loss_that_is_not_finite_names_the_examples_of_its_batch_and_nothing_is_updated() {
+    let (_folder, recipe) = folder(&["up", "noise"]);
+    let setting = prepare(&recipe).unwrap().setting;
+    let job = Job { setting: &setting, method: Method::Uniform, seed: 5 };
+    let mut orders: Vec<Order> = setting.sources.iter().map(|s| Order::new(5, s, 0)).collect();
+    let batch = StepBatch::draw(&setting, &mut orders, 3);
+    let mut network = job.fresh(0);
+    network.y[7] = f32::NAN;
+    let before = network.y.clone();
+    let mut buffers = Buffers::new(&setting.decoder);
+    let error = job.update(3, &mut network, &batch, &[0.5, 0.5], 1e-3, &mut buffers).unwrap_err().to_string();
+    let [a, b] = batch.examples(0) else { panic!("two sequences of each source") };
+    let expected = format!(
+        "source noise is not finite in step 4 of uniform, seed 5, with its examples {}, {}",
+        a + 1,
+        b + 1
+    );
+    assert!(error.contains(&expected), "{error}");
+    assert!(network.y.iter().zip(&before).all(|(a, b)| a.to_bits() == b.to_bits()) && network.updates == 0);
+}
+
+#[test]
+fn parameters_that_are_not_finite_do_not_replace_a_checkpoint() {
+    let (_folder, mut recipe) = folder(&["up", "noise"]);
+    recipe.run.checkpoint_every = 1;
+    recipe.reweight.methods = vec![Method::Uniform];
+    // in f32 this is infinite, so that the first update leaves no number
+    recipe.train.lr = 1e300;
+    let error = reweight(&recipe, &mut Silent, &AtomicBool::new(false)).unwrap_err().to_string();
+    assert!(
+        error.contains("not finite after step 1 of uniform, seed 1") && error.contains("is kept"),
+        "{error}"
+    );
+    assert_eq!(fs::read_dir(recipe.run.out.join("checkpoints")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_run_that_needs_more_memory_than_there_is_is_refused_with_both_numbers_and_remedies() {
+    let (folder, mut recipe) = folder(&["up", "noise"]);
+    recipe.run.threads = Some(1);
+    tune_a_checkpoint(folder.path(), &mut recipe);
+    let part = prepare(&recipe).unwrap();
+    assert!(part.require_memory(None).is_ok() && part.require_memory(Some(1 << 40)).is_ok());
+    let error = part.require_memory(Some(3 << 10)).unwrap_err();
+    let ReweightError::Memory { more, .. } = error else { panic!("{error}") };
+    let text = error.to_string();
+    for word in
+        ["0.00 GiB are available", "tune.kind", "run.threads", "train.accumulation", "train.recompute"]
+    {
+        assert!(text.contains(word), "{text}");
+    }
+    assert!(part.require_memory(Some(more)).is_ok() && part.require_memory(Some(more - 1)).is_err());
+    // the remedies are remedies
+    let need = |change: &dyn Fn(&mut Recipe)| {
+        let mut recipe = recipe.clone();
+        change(&mut recipe);
+        let Memory { held, more } = prepare(&recipe).unwrap().memory();
+        held + more
+    };
+    let now = need(&|_| ());
+    assert_eq!(now, part.forecast().memory);
+    assert!(need(&|r| r.tune = TuneSpec::All) > now);
+    assert!(need(&|r| r.run.threads = Some(2)) > now);
+    assert!(need(&|r| r.reweight.methods = vec![Method::Uniform]) < now);
+    assert!(need(&|r| r.train.recompute = true) < now);
+    let big = |accumulation| move |r: &mut Recipe| (r.train.batch, r.train.accumulation) = (64, accumulation);
+    assert!(need(&big(8)) < need(&big(1)));
+}
+
+#[test]
+fn truncated_and_foreign_checkpoints_are_refused_by_name() {
+    let (folder, recipe) = folder(&["up", "noise"]);
+    run(&recipe);
+    let path: PathBuf = recipe.run.out.join("checkpoints/hg-ms-1.done.safetensors");
+    let mut other = recipe.clone();
+    other.train.lr = 2e-2;
+    let error = reweight(&other, &mut Silent, &AtomicBool::new(false)).unwrap_err().to_string();
+    assert!(error.contains("hg-ms-1") && error.contains("belongs to"), "{error}");
+    let whole = fs::read(&path).unwrap();
+    for broken in [whole[..whole.len() / 2].to_vec(), {
+        let mut flipped = whole.clone();
+        *flipped.last_mut().unwrap() ^= 1;
+        flipped
+    }] {
+        fs::write(&path, broken).unwrap();
+        let error = reweight(&recipe, &mut Silent, &AtomicBool::new(false)).unwrap_err().to_string();
+        assert!(error.contains("is damaged"), "{error}");
+    }
+    drop(folder);
+}
+
+#[test]
+fn a_result_folder_that_cannot_be_made_is_named() {
+    let (folder, mut recipe) = folder(&["up"]);
+    recipe.run.out = folder.path().join("up.jsonl/out");
+    let error = reweight(&recipe, &mut Silent, &AtomicBool::new(false)).unwrap_err().to_string();
+    assert!(error.contains("up.jsonl/out") && error.contains("writable"), "{error}");
+}
