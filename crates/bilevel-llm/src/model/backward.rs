@@ -62,8 +62,9 @@ impl Decoder {
         let lowest = self.lowest_trained(y);
         for (block, kept) in places.blocks.iter().zip(&w.layers).skip(lowest).rev() {
             let c = if w.recompute {
-                let buffers = (&mut w.passing, &w.rotary, &mut w.residual);
-                self.recompute(y, block, batch, &kept.input, buffers, threads);
+                w.residual.clone_from(&kept.input);
+                // the values of the way forward, to the bit
+                self.fill_block(y, block, batch, (&mut w.passing, &w.rotary, &mut w.residual), threads);
                 &w.passing
             } else {
                 kept

@@ -75,10 +75,8 @@ impl Decoder {
                 w.layers[i].input.clone_from(&w.residual);
             }
             let c = if is_kept && !w.recompute { &mut w.layers[i] } else { &mut w.passing };
-            self.project_qkv(y, block, &w.residual, c, threads);
-            self.turn(&mut c.qkv, batch, 0, &w.rotary, T::one());
-            self.attend(batch, c, threads);
-            self.finish_block(y, block, &mut w.residual, c, threads);
+            self.fill_block(y, block, batch, (c, &w.rotary, &mut w.residual), threads);
+            add_applied(y, &block.down, &c.activated, &mut w.residual, threads);
         }
     }
 
@@ -137,17 +135,15 @@ impl Decoder {
         add_applied(y, &block.down, &c.activated, residual, threads);
     }
 
-    /// Brings a block's intermediate values back from its input; the same numbers to the bit.
-    pub(super) fn recompute<T: Real>(
+    /// A block's intermediate values, from its input in the residual stream, to which all but the block's last product is added.
+    pub(super) fn fill_block<T: Real>(
         &self,
         y: Weights<T>,
         block: &Block,
         batch: &Batch,
-        input: &Vec<T>,
         (c, rotary, residual): (&mut LayerCache<T>, &Rotary<T>, &mut Vec<T>),
         threads: usize,
     ) {
-        residual.clone_from(input);
         self.project_qkv(y, block, residual, c, threads);
         self.turn(&mut c.qkv, batch, 0, rotary, T::one());
         self.attend(batch, c, threads);
