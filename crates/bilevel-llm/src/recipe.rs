@@ -41,7 +41,7 @@ pub struct Recipe {
     #[serde(default)]
     pub model: ModelSpec,
     /// Which part of a checkpoint is trained.
-    #[serde(default, skip_serializing_if = "TuneSpec::is_all")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub tune: TuneSpec,
     /// How text becomes tokens: bytes when absent. A checkpoint has its own tokenizer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -141,14 +141,9 @@ fn default_checkpoint_every() -> u64 {
 fn default_evaluations() -> u64 {
     12
 }
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_zero(n: &u64) -> bool {
-    *n == 0
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_false(is: &bool) -> bool {
-    !*is
+/// Whether a key says nothing, and is left out where a recipe is written.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn need(allowed: bool, field: &str, value: impl std::fmt::Display, remedy: &str) -> Result<(), ConfigError> {

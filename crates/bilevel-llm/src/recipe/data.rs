@@ -6,7 +6,7 @@ use bilevel::ConfigError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{is_false, is_zero, need};
+use super::{is_default, need};
 
 /// `[[source]]`: a name, and the keys of [`DataSpec`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -56,16 +56,16 @@ pub struct DataSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
     /// Writes messages, or prompts and responses, by the checkpoint's chat template, with the loss on the assistant's answers.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub chat: bool,
     /// Records left out at the start of the (concatenated) files.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub skip: u64,
     /// Records taken after these; all when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub take: Option<u64>,
     /// Gives each record the answer of the one after it, the last that of the first: a control that has to lose weight.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub shuffle_answers: bool,
 }
 

@@ -6,6 +6,7 @@ use bilevel::ConfigError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::is_default;
 use crate::model::Storage;
 
 /// `[model]`: a model that others trained, or a preset or the sizes themselves of one that is trained from scratch; a size
@@ -80,11 +81,6 @@ pub enum TokenizerSpec {
         /// The file.
         path: PathBuf,
     },
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_default(storage: &Storage) -> bool {
-    *storage == Storage::default()
 }
 
 impl ModelSpec {

@@ -4,7 +4,7 @@ use bilevel::ConfigError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{is_false, need};
+use super::{is_default, need};
 
 /// `[train]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -26,7 +26,7 @@ pub struct TrainSpec {
     pub accumulation: usize,
     /// Whether blocks keep their input only and the backward pass computes the rest anew; the result does not depend on it, the
     /// memory and the time do.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     pub recompute: bool,
     /// Largest norm of the gradient; no clipping when absent.
     #[serde(skip_serializing_if = "Option::is_none")]

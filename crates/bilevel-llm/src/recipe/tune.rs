@@ -64,11 +64,6 @@ fn default_alpha() -> f64 {
 }
 
 impl TuneSpec {
-    /// Whether everything is trained, as without the table.
-    pub(super) fn is_all(&self) -> bool {
-        *self == Self::All
-    }
-
     /// Whether what is not trained stands still for good, and is shared.
     pub(super) fn is_shared(&self) -> bool {
         matches!(self, Self::LastLayers { .. } | Self::Lora { .. })
@@ -85,7 +80,7 @@ impl TuneSpec {
     }
 
     pub(super) fn validate(&self, has_checkpoint: bool) -> Result<(), ConfigError> {
-        if self.is_all() {
+        if *self == Self::All {
             return Ok(());
         }
         need(
