@@ -89,6 +89,16 @@ impl Ledger {
     pub fn charge(&mut self, entry: Entry, tokens: u64) {
         self.tokens[entry as usize] += tokens;
     }
+    /// Units that all of these cost.
+    pub fn price_of(&self, charges: &[(Entry, u64)]) -> f64 {
+        charges.iter().map(|&(entry, tokens)| self.price(entry, tokens)).sum()
+    }
+    /// Writes all of these.
+    pub fn charge_all(&mut self, charges: &[(Entry, u64)]) {
+        for &(entry, tokens) in charges {
+            self.charge(entry, tokens);
+        }
+    }
     /// Tokens of an entry.
     pub fn tokens(&self, entry: Entry) -> u64 {
         self.tokens[entry as usize]

@@ -78,9 +78,7 @@ impl Learner for DoReMi {
         let p = search.upper.weights();
         let Some((steps, spent)) = search.memory.reference else {
             let size = step_size(train, search.step, search.ledger.progress() / first);
-            let losses = job.update(search.step, &mut networks[0], &batch, &p, size, &mut tools.buffers)?;
-            search.ledger.charge(Entry::Training, batch.tokens);
-            search.count(1, &losses);
+            let losses = job.step(search, &mut networks[0], &batch, &p, size, &mut tools.buffers)?;
             return Ok(Advance::Stepped { losses, certificate: None });
         };
         let price = price + search.ledger.price(Entry::Pairs, 2 * batch.tokens);
@@ -104,15 +102,13 @@ impl Learner for DoReMi {
         let alpha = reweighed(&p, &excess);
         let done = (search.ledger.spent() - spent) / (search.ledger.budget() - spent);
         let size = step_size(train, search.step - steps, done);
-        let losses = job.update(search.step, proxy, &batch, &alpha, size, &mut tools.buffers)?;
+        let losses = job.step(search, proxy, &batch, &alpha, size, &mut tools.buffers)?;
+        search.ledger.charge(Entry::Pairs, 2 * batch.tokens);
         for (sum, alpha) in search.memory.sum.iter_mut().zip(&alpha) {
             *sum += alpha;
         }
         let x: Vec<f64> = alpha.iter().map(|a| a.ln()).collect();
         search.upper.place(&x, job.limits().as_deref());
-        search.ledger.charge(Entry::Training, batch.tokens);
-        search.ledger.charge(Entry::Pairs, 2 * batch.tokens);
-        search.count(1, &losses);
         Ok(Advance::Stepped { losses, certificate: None })
     }
 
@@ -123,23 +119,12 @@ impl Learner for DoReMi {
         _networks: &mut Vec<Network>,
         _validation_loss: f64,
     ) -> End {
-        let total: f64 = search.memory.sum.iter().sum();
         // a budget too small for a step of the proxy says nothing about the sources
-        let weights = if total > 0.0 {
-            search.memory.sum.iter().map(|sum| sum / total).collect()
-        } else {
-            job.initial()
-        };
-        End::Found {
-            weights,
-            ledger: Some(search.ledger.report(search.step)),
-            is_online: true,
-            predicted: None,
-        }
+        End::of_sum(job, search, &search.memory.sum)
     }
 
     fn footprint(&self, _recipe: &Recipe) -> Footprint {
-        Footprint { models: 2, optimisers: 2, ..Footprint::TRAINING }
+        Footprint::PAIR
     }
 
     fn entries(&self) -> &'static [Entry] {

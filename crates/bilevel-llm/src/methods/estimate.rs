@@ -174,14 +174,12 @@ pub fn estimate<M>(
 ) -> Result<Option<[Vec<f64>; 2]>, ReweightError> {
     let mut charges = batches.charges();
     charges.extend(more);
-    if charges.iter().map(|&(e, t)| search.ledger.price(e, t)).sum::<f64>() > search.ledger.left() {
+    if search.ledger.price_of(&charges) > search.ledger.left() {
         return Ok(None);
     }
     let halves =
         derivatives(job, network, batches, &search.upper.weights(), direction, &mut tools.buffers.work)?;
-    for (entry, tokens) in charges {
-        search.ledger.charge(entry, tokens);
-    }
+    search.ledger.charge_all(&charges);
     if halves.iter().flatten().any(|s| !s.is_finite()) {
         return Err(job.non_finite("validation", search.step));
     }

@@ -114,7 +114,7 @@ impl Learner for F2ba {
     }
 
     fn footprint(&self, _recipe: &Recipe) -> Footprint {
-        Footprint { models: 2, optimisers: 2, ..Footprint::TRAINING }
+        Footprint::PAIR
     }
 
     fn entries(&self) -> &'static [Entry] {

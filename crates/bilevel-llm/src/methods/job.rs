@@ -164,10 +164,23 @@ impl Job<'_> {
         }
         let p = search.upper.weights();
         let size = step_size(&self.setting.recipe.train, search.step, search.ledger.progress());
-        let losses = self.update(search.step, network, &batch, &p, size, &mut tools.buffers)?;
+        self.step(search, network, &batch, &p, size, &mut tools.buffers).map(Some)
+    }
+
+    /// [`Job::update`] as the search's next step, charged to [`Entry::Training`] and counted.
+    pub fn step<M>(
+        &self,
+        search: &mut Search<M>,
+        network: &mut Network,
+        batch: &StepBatch,
+        p: &[f64],
+        size: f64,
+        buffers: &mut Buffers,
+    ) -> Result<StepLosses, ReweightError> {
+        let losses = self.update(search.step, network, batch, p, size, buffers)?;
         search.ledger.charge(Entry::Training, batch.tokens);
         search.count(1, &losses);
-        Ok(Some(losses))
+        Ok(losses)
     }
 }
 

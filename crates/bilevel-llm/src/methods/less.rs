@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Advance, End, Job, Learner, Orders, Search, Tools,
+    estimate::tokens,
     job::{order, purpose},
     softmax,
 };
@@ -147,13 +148,8 @@ impl Examples {
     }
 
     fn charges(&self) -> [(Entry, u64); 2] {
-        let tokens = |batches: &mut dyn Iterator<Item = &Batch>| -> u64 {
-            batches.map(|batch| batch.tokens.len() as u64).sum()
-        };
-        [
-            (Entry::ValidationGradient, tokens(&mut self.validation.iter())),
-            (Entry::Examples, tokens(&mut self.sources.iter().flatten())),
-        ]
+        let of_sources = self.sources.iter().map(|batches| tokens(batches)).sum();
+        [(Entry::ValidationGradient, tokens(&self.validation)), (Entry::Examples, of_sources)]
     }
 }
 
@@ -235,8 +231,8 @@ impl Learner for Less {
         let budget = search.ledger.budget();
         loop {
             let price = search.memory.price.unwrap_or_else(|| {
-                let charges = Examples::draw(job, &mut tools.orders, search.memory.taken).charges();
-                charges.iter().map(|&(entry, tokens)| search.ledger.price(entry, tokens)).sum()
+                let examples = Examples::draw(job, &mut tools.orders, search.memory.taken);
+                search.ledger.price_of(&examples.charges())
             });
             search.memory.price = Some(price);
             // training gets half of the budget at least, as far as the first place tells
@@ -258,15 +254,11 @@ impl Learner for Less {
             let found = influences(job, &networks[0], &examples, search.step, &mut tools.buffers)?;
             search.memory.add(&found, sum / count as f64);
             search.memory.price = None;
-            for (entry, tokens) in examples.charges() {
-                search.ledger.charge(entry, tokens);
-            }
+            search.ledger.charge_all(&examples.charges());
         }
         let p = search.upper.weights();
         let size = step_size(train, search.step, search.ledger.progress());
-        let losses = job.update(search.step, &mut networks[0], &batch, &p, size, &mut tools.buffers)?;
-        search.ledger.charge(Entry::Training, batch.tokens);
-        search.count(1, &losses);
+        let losses = job.step(search, &mut networks[0], &batch, &p, size, &mut tools.buffers)?;
         search.memory.sizes.0 += size;
         search.memory.sizes.1 += 1;
         Ok(Advance::Stepped { losses, certificate: None })

@@ -186,6 +186,14 @@ pub enum End {
 }
 
 impl End {
+    /// The mean of the weights that a search went through, of their sum; the starting ones when there were none.
+    pub fn of_sum<M>(job: &Job, search: &Search<M>, sum: &[f64]) -> Self {
+        let total: f64 = sum.iter().sum();
+        let weights = if total > 0.0 { sum.iter().map(|p| p / total).collect() } else { job.initial() };
+        let ledger = Some(search.ledger.report(search.step));
+        Self::Found { weights, ledger, is_online: true, predicted: None }
+    }
+
     /// The weights that a search moved: the mean of p over its last cycles.
     pub fn of_online<M>(job: &Job, search: &Search<M>) -> Self {
         let fraction = job.setting.recipe.reweight.average_last;
@@ -212,6 +220,9 @@ pub struct Footprint {
 impl Footprint {
     /// Of a network in training: itself, and the gradients of one source and of all.
     pub const TRAINING: Self = Self { models: 1, optimisers: 1, vectors: 2 };
+
+    /// Of two networks in training, by turns.
+    pub const PAIR: Self = Self { models: 2, optimisers: 2, ..Self::TRAINING };
 
     /// Lists in all.
     pub fn lists(self) -> usize {

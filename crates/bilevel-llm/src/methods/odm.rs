@@ -116,8 +116,9 @@ impl Learner for Odm {
         }
         let shares: Vec<f64> = counts.iter().map(|&count| count as f64 / draws as f64).collect();
         let size = step_size(train, search.step, search.ledger.progress());
-        let losses = job.update(search.step, &mut networks[0], &batch, &shares, size, &mut tools.buffers)?;
+        let losses = job.step(search, &mut networks[0], &batch, &shares, size, &mut tools.buffers)?;
 
+        let memory = &mut search.memory;
         let pairs = losses.losses.iter().zip(&p);
         for (reward, (loss, p)) in memory.rewards.iter_mut().zip(pairs) {
             if let Some(loss) = loss {
@@ -127,7 +128,7 @@ impl Learner for Odm {
         for (drawn, &count) in memory.drawn.iter_mut().zip(&counts) {
             *drawn += count as u64;
         }
-        let next = search.step + 2;
+        let next = search.step + 1;
         if next > warmup.unwrap_or(train.warmup) {
             let x: Vec<f64> = policy(&memory.rewards, next).iter().map(|p| p.ln()).collect();
             search.upper.place(&x, job.limits().as_deref());
@@ -135,8 +136,6 @@ impl Learner for Odm {
                 *sum += p;
             }
         }
-        search.ledger.charge(Entry::Training, batch.tokens);
-        search.count(1, &losses);
         Ok(Advance::Stepped { losses, certificate: None })
     }
 
@@ -147,19 +146,8 @@ impl Learner for Odm {
         _networks: &mut Vec<Network>,
         _validation_loss: f64,
     ) -> End {
-        let total: f64 = search.memory.sum.iter().sum();
         // a budget that ends within the first steps says nothing about the sources
-        let weights = if total > 0.0 {
-            search.memory.sum.iter().map(|sum| sum / total).collect()
-        } else {
-            job.initial()
-        };
-        End::Found {
-            weights,
-            ledger: Some(search.ledger.report(search.step)),
-            is_online: true,
-            predicted: None,
-        }
+        End::of_sum(job, search, &search.memory.sum)
     }
 
     fn entries(&self) -> &'static [Entry] {

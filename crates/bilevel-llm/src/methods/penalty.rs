@@ -53,7 +53,7 @@ pub fn descend<M>(
     let target = setting.validation.batch(drawn);
     let charges =
         [(Entry::Training, 2 * batch.tokens), (Entry::ValidationGradient, target.tokens.len() as u64)];
-    if charges.iter().map(|&(e, t)| search.ledger.price(e, t)).sum::<f64>() > search.ledger.left() {
+    if search.ledger.price_of(&charges) > search.ledger.left() {
         return Ok(None);
     }
     let [y, z] = networks else { unreachable!("a search with two networks") };
@@ -74,9 +74,7 @@ pub fn descend<M>(
     }
     y.update(&setting.decoder, train, size, &mut buffers.total);
 
-    for (entry, tokens) in charges {
-        search.ledger.charge(entry, tokens);
-    }
+    search.ledger.charge_all(&charges);
     search.count(1, &at_y);
     Ok(Some(Descent { at_y, at_z, size }))
 }

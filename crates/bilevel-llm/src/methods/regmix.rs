@@ -122,9 +122,7 @@ impl Learner for RegMix {
         let done = ((search.ledger.spent() - spent) / share).min(1.0);
         let size = step_size(&setting.recipe.train, search.step - step, done);
         let p = search.upper.weights();
-        let losses = job.update(search.step, &mut networks[0], &batch, &p, size, &mut tools.buffers)?;
-        search.ledger.charge(Entry::Training, batch.tokens);
-        search.count(1, &losses);
+        let losses = job.step(search, &mut networks[0], &batch, &p, size, &mut tools.buffers)?;
         Ok(Advance::Stepped { losses, certificate: None })
     }
 

@@ -93,7 +93,7 @@ impl Learner for ScaleBio {
     }
 
     fn footprint(&self, _recipe: &Recipe) -> Footprint {
-        Footprint { models: 2, optimisers: 2, ..Footprint::TRAINING }
+        Footprint::PAIR
     }
 
     fn entries(&self) -> &'static [Entry] {
