@@ -115,6 +115,11 @@ pub enum Trained {
 }
 
 impl Trained {
+    /// Whether what frozen blocks put out is kept.
+    pub fn keeps_entrances(&self) -> bool {
+        matches!(self, Self::Part { entrances: Some(_), .. })
+    }
+
     /// The decoder's weights with this list of trained parameters.
     pub fn weights<'a>(&'a self, y: &'a [f32]) -> Weights<'a, f32> {
         match self {

@@ -8,7 +8,7 @@ use crate::{
     methods,
     model::BatchShape,
     source::{Dataset, Order},
-    train::{Setting, Trained},
+    train::Setting,
 };
 
 /// Draws by which the largest batch of a size is estimated.
@@ -48,11 +48,10 @@ impl Prepared {
         let workers = threads(recipe).min(recipe.reweight.methods.len() * recipe.run.seeds.len()) as u64;
         let numbers = lists.max().unwrap_or(0) + passes(setting);
         let width = setting.decoder.architecture.sizes.width as u64;
-        let entrances = match setting.trained {
-            Trained::Part { entrances: Some(_), .. } => {
-                (recipe.run.cache_mib << 20).min(4 * width * self.distinct_tokens())
-            }
-            _ => 0,
+        let entrances = if setting.trained.keeps_entrances() {
+            (recipe.run.cache_mib << 20).min(4 * width * self.distinct_tokens())
+        } else {
+            0
         };
         // at the end the whole model is put together once
         let more = 4 * (workers * numbers).max(setting.decoder.parameters() as u64 + trained);

@@ -150,7 +150,7 @@ impl Prepared {
         let network = setting.fresh(0, 0);
         let p = vec![1.0 / setting.sources.len() as f64; setting.sources.len()];
         let mut buffers = Buffers::new(&setting.decoder).recomputing(recipe.train.recompute);
-        let (mut tokens, mut seconds, mut first_seconds) = (0, 0.0, 0.0);
+        let (mut tokens, mut seconds, mut entering) = (0, 0.0, 0.0);
         for step in 0..3 {
             let batch = StepBatch::draw(setting, &mut orders, step);
             let mut timed = || {
@@ -158,20 +158,21 @@ impl Prepared {
                 weighted_gradient(setting, &network, &batch, &p, &mut buffers);
                 began.elapsed().as_secs_f64()
             };
+            let first = timed();
             // a second pass over the same examples finds there what frozen blocks put out
-            let (first, again) = (timed(), timed());
+            let each = if setting.trained.keeps_entrances() { timed() } else { first };
             if step > 0 {
                 // the first step fills the processor's caches
                 tokens += batch.tokens;
-                seconds += again;
-                first_seconds += (first - again).max(0.0);
+                seconds += each;
+                entering += (first - each).max(0.0);
             }
         }
         let per_token = recipe.ledger.training;
         let units = self.units();
         let chains = recipe.reweight.methods.len() * recipe.run.seeds.len();
         let workers = threads(recipe).min(chains) as f64;
-        let entering = first_seconds / tokens as f64 * self.distinct_tokens() as f64;
+        let entering = entering / tokens as f64 * self.distinct_tokens() as f64;
         Forecast {
             parameters: setting.decoder.parameters() as u64,
             trained: network.y.len() as u64,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bilevel::ConfigError;
 use sha2::{Digest, Sha256};
 
-use super::checkpoint::digits;
+use super::{checkpoint::digits, list_file};
 use crate::{
     error::ReweightError,
     model::{Decoder, Entrances, Family, Frozen, Part, Target},
@@ -62,9 +62,7 @@ impl Model {
         hash.update(format!("{:?}", decoder.architecture));
         hash.update(tokenizer.to_json()?);
         hash.update(format!("{:?} {}", tokenizer.prefix(), tokenizer.end()));
-        for part in parameters.chunks(1 << 14) {
-            hash.update(part.iter().flat_map(|a| a.to_le_bytes()).collect::<Vec<u8>>());
-        }
+        list_file::hash(&mut hash, &parameters);
         let start = Arc::new(parameters);
         let mut lisa = None;
         let require_blocks = |layers: usize| {
