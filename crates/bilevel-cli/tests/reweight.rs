@@ -391,7 +391,7 @@ fn a_foreign_checkpoint_is_told() {
     let run = |out: &str| bilevel(&["reweight", &job.path("recipe.toml"), "--out", out]);
     assert!(run(&out).status.success());
     // Another recipe over the same data, with the same methods and seeds.
-    job.recipe("", "grid_step = 0.2");
+    job.recipe("", "average_last = 0.5");
     assert!(run(&other).status.success());
     let name = "uniform-1.done.safetensors";
     let of = |folder: &str| Path::new(folder).join("checkpoints").join(name);
@@ -490,6 +490,29 @@ fn a_folder_that_holds_a_run_is_not_overwritten() {
     fs::create_dir(job.path("out")).unwrap();
     job.write("out/recipe.toml", "");
     contains_all(&job.failure(2), &["holds a run", "bilevel resume", "--force"]);
+}
+
+#[test]
+fn a_run_is_extended_by_seeds_and_refused_to_another_recipe() {
+    let job = Job::new();
+    let (recipe, out) = (job.path("recipe.toml"), job.path("out"));
+    let extend = |seeds: &str| bilevel(&["reweight", &recipe, "--out", &out, "--seeds", seeds, "--extend"]);
+    let file = |name: &str| Path::new(&out).join(name);
+    assert!(extend("1").status.success());
+    let written = || fs::metadata(file("checkpoints/hg-ms-1.done.safetensors")).unwrap().modified().unwrap();
+    let before = written();
+    let output = extend("1,2");
+    assert!(output.status.success(), "{}", error_of(&output));
+    assert_eq!(written(), before);
+    let weights = fs::read_to_string(file("weights.json")).unwrap();
+    assert!(weights.contains("\"seed\": 2"), "{weights}");
+
+    let kept = fs::read(file("recipe.toml")).unwrap();
+    job.recipe("", "average_last = 0.5");
+    let refused = extend("1,2");
+    assert_eq!(refused.status.code(), Some(1));
+    contains_all(&error_of(&refused), &["hg-ms-1.done.safetensors", "give the recipe it was made with"]);
+    assert_eq!(fs::read(file("recipe.toml")).unwrap(), kept);
 }
 
 #[test]

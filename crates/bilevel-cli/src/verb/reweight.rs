@@ -29,6 +29,8 @@ Examples:
   bilevel check recipe.toml                    what is wrong with it, and what the run will need
   bilevel reweight recipe.toml --out runs/a    the run
   bilevel resume runs/a                        go on after an interruption
+  bilevel reweight recipe.toml --out runs/a --seeds 1,2,3,4,5 --extend
+                                               two seeds more; what is done stays
   bilevel export runs/a --to axolotl           the mixture as a trainer reads it
 
 The result folder holds weights.json, trace.jsonl, checkpoints, the model and report.html.";
@@ -55,6 +57,9 @@ pub struct Reweight {
     /// Replace an earlier run in the result folder
     #[arg(long)]
     force: bool,
+    /// Keep what an earlier run in the result folder computed, and compute what the recipe has more: seeds, methods
+    #[arg(long, conflicts_with_all = ["force", "demo"])]
+    extend: bool,
 }
 
 /// Reads a recipe; what is wrong with it is the user's to mend.
@@ -90,7 +95,7 @@ impl Reweight {
             recipe.run.budget = budget;
         }
         recipe.validate().map_err(|error| usage(error.to_string()))?;
-        if !self.demo {
+        if !self.demo && !self.extend {
             refuse_or_clear(&recipe.run.out, self.force)?;
         }
         drive(&recipe.run.out.clone(), output, |progress, flag| {
@@ -112,7 +117,7 @@ fn refuse_or_clear(out: &Path, force: bool) -> Result<()> {
     let folder = out.display();
     if !force {
         return Err(usage(format!(
-            "{folder} holds a run; go on with it by `bilevel resume {folder}`, give another --out, or --force to replace it"
+            "{folder} holds a run; go on with it by `bilevel resume {folder}`, add seeds or methods by --extend, give another --out, or --force to replace it"
         )));
     }
     for old in ["recipe.toml", "weights.json", "trace.jsonl", "timings.json", "report.html"] {

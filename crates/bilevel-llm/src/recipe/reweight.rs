@@ -207,6 +207,39 @@ impl From<UpperStep> for UpperStepField {
 }
 
 impl ReweightSpec {
+    /// What this method reads: itself alone, and the keys that are another method's own at their defaults. Two recipes that agree
+    /// in this have the same chains of the method.
+    #[must_use]
+    pub fn read_by(&self, method: Method) -> Self {
+        let standard = Self::default();
+        let mut read = Self { methods: vec![method], ..self.clone() };
+        if method != Method::Grid {
+            read.grid_step = standard.grid_step;
+        }
+        if method != Method::Temperature {
+            read.exponent = standard.exponent;
+        }
+        if method != Method::Given {
+            read.given = None;
+        }
+        if method != Method::RegMix {
+            read.proxies = standard.proxies;
+        }
+        if !matches!(method, Method::ScaleBio | Method::ScaleBioReleased) {
+            read.scalebio = standard.scalebio;
+        }
+        if method != Method::Odm {
+            read.odm = standard.odm;
+        }
+        if method != Method::F2ba {
+            read.f2ba = standard.f2ba;
+        }
+        if method != Method::Less {
+            read.less = standard.less;
+        }
+        read
+    }
+
     pub(super) fn validate(&self, names: &[&str]) -> Result<(), ConfigError> {
         let k = names.len();
         need(!self.methods.is_empty(), "reweight.methods", "[]", "give at least one method")?;

@@ -28,7 +28,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Store {
     folder: PathBuf,
-    /// What the checkpoints belong to: hash of recipe and data.
+    /// What the checkpoints belong to: hash of the recipe, as far as it has a part in them, and of the data.
     identity: String,
 }
 
@@ -82,6 +82,33 @@ impl Store {
             .map_err(|source| CheckpointError::Io { path: path.to_owned(), source }.into())
     }
 
+    fn require_own(&self, path: &Path, file: &ListFile) -> Result<(), CheckpointError> {
+        let identity = file.entry("identity").ok_or_else(|| CheckpointError::Damaged {
+            path: path.to_owned(),
+            detail: "no entry `identity`".into(),
+        })?;
+        if *identity == self.identity {
+            return Ok(());
+        }
+        Err(CheckpointError::Foreign {
+            path: path.to_owned(),
+            found: format!("recipe and data {}", &identity[..identity.len().min(12)]),
+            expected: format!("recipe and data {}", &self.identity[..12]),
+        })
+    }
+
+    /// Makes sure that what was kept of a chain belongs to this store.
+    pub fn require_chain(&self, name: &str) -> Result<(), ReweightError> {
+        for ending in ["checkpoint.safetensors", "done.safetensors", "judged.safetensors"] {
+            let path = self.path(name, ending);
+            // what cannot be read is told of where it is needed
+            if let Ok(file) = ListFile::open(&path) {
+                self.require_own(&path, &file)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The text of a file and the lists that `names` asks for once it has seen the text.
     fn read(
         &self,
@@ -98,15 +125,8 @@ impl Store {
             Err(source) => return Err(failed(source)),
             Ok(file) => file,
         };
+        self.require_own(path, &file)?;
         let get = |key: &str| file.entry(key).cloned().ok_or_else(|| damaged(format!("no entry `{key}`")));
-        let identity = get("identity")?;
-        if identity != self.identity {
-            return Err(CheckpointError::Foreign {
-                path: path.to_owned(),
-                found: format!("recipe and data {}", &identity[..identity.len().min(12)]),
-                expected: format!("recipe and data {}", &self.identity[..12]),
-            });
-        }
         let (text, expected) = (get("state")?, get("checksum")?);
         let mut sum = Sha256::new();
         sum.update(&text);

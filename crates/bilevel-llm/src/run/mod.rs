@@ -200,11 +200,14 @@ impl Prepared {
         all * recipe.run.seeds.len() as f64 * recipe.run.budget as f64
     }
 
-    /// What checkpoints belong to: everything that decides a number. Relative paths start at `here`, so that the recipe
-    /// that is kept in the result folder, with paths in full, says the same.
-    fn identity(&self, here: &Path) -> String {
+    /// What the checkpoints of a method belong to: everything that decides a number of its chains, but the seed, which is in their
+    /// name. So a recipe may get more seeds and methods, and what has been computed stays. Relative paths start at `here`,
+    /// so that the recipe that is kept in the result folder, with paths in full, says the same.
+    fn identity(&self, here: &Path, method: Method) -> String {
         let mut recipe = canonical(&self.setting.recipe);
         recipe.set_data_folder(here);
+        recipe.run.seeds.clear();
+        recipe.reweight = recipe.reweight.read_by(method);
         let mut text = recipe.to_toml();
         for info in self
             .sources
@@ -233,7 +236,7 @@ fn canonical(recipe: &Recipe) -> Recipe {
 }
 
 /// Runs a recipe and writes its result folder. A folder that holds checkpoints of the same recipe and data is gone on
-/// with.
+/// with, also when seeds or methods were added or left out since.
 pub fn reweight(
     recipe: &Recipe,
     progress: &mut dyn Progress,
@@ -248,17 +251,23 @@ pub fn reweight(
     kept.run.out = ".".into();
     let here = std::env::current_dir().map_err(|e| ReweightError::io(".", e))?;
     kept.set_data_folder(&here);
+    let pairs: Vec<(Method, u64)> =
+        recipe.reweight.methods.iter().flat_map(|&m| recipe.run.seeds.iter().map(move |&s| (m, s))).collect();
+    let store =
+        |&(method, _): &(Method, u64)| Store::new(out.join("checkpoints"), prepared.identity(&here, method));
+    let stores: Vec<Store> = pairs.iter().map(store).collect::<Result<_, _>>()?;
+    // an earlier run's recipe stays unless this one goes on with its chains
+    for (&pair, store) in pairs.iter().zip(&stores) {
+        store.require_chain(&chain_name(pair))?;
+    }
     save(&out.join("recipe.toml"), kept.to_toml().as_bytes())?;
-    let store = Store::new(out.join("checkpoints"), prepared.identity(&here))?;
     progress.report(&ProgressEvent::Started {
         total_units: prepared.units(),
         parameters: prepared.setting.decoder.parameters() as u64,
         warnings: &prepared.warnings,
     });
-    let pairs: Vec<(Method, u64)> =
-        recipe.reweight.methods.iter().flat_map(|&m| recipe.run.seeds.iter().map(move |&s| (m, s))).collect();
-    let results = run_chains(&prepared, &pairs, progress, interrupt, &store)?;
-    finish(&prepared, &pairs, &results, &store)
+    let results = run_chains(&prepared, &pairs, progress, interrupt, &stores)?;
+    finish(&prepared, &pairs, &results, &stores[0])
 }
 
 /// Goes on with the run in a result folder.
@@ -300,7 +309,7 @@ fn run_chains(
     pairs: &[(Method, u64)],
     progress: &mut dyn Progress,
     interrupt: &AtomicBool,
-    store: &Store,
+    stores: &[Store],
 ) -> Result<Vec<ChainEnd>, ReweightError> {
     let progress = Mutex::new(progress);
     let next = AtomicUsize::new(0);
@@ -315,7 +324,7 @@ fn run_chains(
                     if i >= pairs.len() || failed.load(Ordering::Relaxed) {
                         return;
                     }
-                    let (method, seed) = pairs[i];
+                    let ((method, seed), store) = (pairs[i], &stores[i]);
                     let name = chain_name((method, seed));
                     let job = Job { setting: &prepared.setting, method, seed };
                     let chain = Chain { job, interrupt, progress: &progress, store };

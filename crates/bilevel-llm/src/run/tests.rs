@@ -140,13 +140,73 @@ fn stopped_again_and_again(folder: &Path, mut recipe: Recipe) -> RunResult {
 fn checkpoints_of_a_recipe_with_relative_paths_belong_to_the_one_with_full_paths() {
     let (folder, recipe) = folder(&["up"]);
     let mut prepared = prepare(&recipe).unwrap();
-    let whole = prepared.identity(Path::new("/elsewhere"));
+    let whole = prepared.identity(Path::new("/elsewhere"), Method::HgMs);
     let mut text = recipe.to_toml();
     text = text.replace(&format!("{}/", folder.path().display()), "");
     prepared.setting.recipe = Recipe::parse(&text, Path::new("")).unwrap();
     assert_ne!(prepared.setting.recipe.test, recipe.test);
-    assert_eq!(prepared.identity(folder.path()), whole);
-    assert_ne!(prepared.identity(Path::new("/elsewhere")), whole);
+    assert_eq!(prepared.identity(folder.path(), Method::HgMs), whole);
+    assert_ne!(prepared.identity(Path::new("/elsewhere"), Method::HgMs), whole);
+}
+
+#[test]
+fn a_run_that_gets_more_seeds_and_methods_keeps_what_it_has_and_ends_as_one_that_had_them_from_the_start() {
+    let (folder, mut recipe) = folder(&["up", "noise"]);
+    run(&recipe);
+    let done = recipe.run.out.join("checkpoints/hg-ms-1.done.safetensors");
+    let written = || fs::metadata(&done).unwrap().modified().unwrap();
+    let before = written();
+
+    recipe.run.seeds = vec![2, 1];
+    recipe.reweight.methods = vec![Method::Temperature, Method::HgMs];
+    recipe.reweight.exponent = 0.3;
+    let more = run(&recipe);
+    assert_eq!(written(), before);
+    let expected = bytes(&recipe.run.out);
+    recipe.run.out = folder.path().join("at-once");
+    assert_eq!(run(&recipe), more);
+    assert_eq!(bytes(&recipe.run.out), expected);
+
+    // a recipe with other chains is refused, and the folder stays what it was
+    recipe.run.budget += 1000;
+    let kept = fs::read(recipe.run.out.join("recipe.toml")).unwrap();
+    let error = reweight(&recipe, &mut Silent, &AtomicBool::new(false)).unwrap_err().to_string();
+    assert!(error.contains("-2.") && error.contains("recipe and data"), "{error}");
+    assert_eq!(fs::read(recipe.run.out.join("recipe.toml")).unwrap(), kept);
+}
+
+#[test]
+fn a_chain_does_not_belong_to_a_recipe_that_changes_what_its_method_reads() {
+    type Change = fn(&mut Recipe);
+    let (_folder, recipe) = folder(&["up", "noise"]);
+    let prepared = prepare(&recipe).unwrap();
+    let identity = |method, change: Change| {
+        let mut prepared = prepared.clone();
+        change(&mut prepared.setting.recipe);
+        prepared.identity(Path::new("/"), method)
+    };
+    let same = |_: &mut Recipe| {};
+    for method in Method::ALL {
+        assert_ne!(identity(method, same), identity(method, |r| r.run.budget += 1), "{method}");
+        assert_ne!(identity(method, same), identity(method, |r| r.reweight.cycle += 1), "{method}");
+        assert_eq!(identity(method, same), identity(method, |r| r.run.seeds.push(9)), "{method}");
+    }
+    let of_one: [(Change, &[Method]); 8] = [
+        (|r| r.reweight.grid_step = 0.5, &[Method::Grid]),
+        (|r| r.reweight.exponent = 0.9, &[Method::Temperature]),
+        (|r| r.reweight.given = Some(Given::Weights([].into())), &[Method::Given]),
+        (|r| r.reweight.proxies += 1, &[Method::RegMix]),
+        (|r| r.reweight.scalebio.alpha *= 2.0, &[Method::ScaleBio, Method::ScaleBioReleased]),
+        (|r| r.reweight.odm.smoothing /= 2.0, &[Method::Odm]),
+        (|r| r.reweight.f2ba.lambda *= 2.0, &[Method::F2ba]),
+        (|r| r.reweight.less.temperature *= 2.0, &[Method::Less]),
+    ];
+    for (change, readers) in of_one {
+        let changed = Method::ALL.into_iter().filter(|&m| identity(m, same) != identity(m, change));
+        let mut readers = readers.to_vec();
+        readers.sort_by_key(|m| Method::ALL.iter().position(|n| n == m));
+        assert_eq!(changed.collect::<Vec<_>>(), readers);
+    }
 }
 
 /// Writes a checkpoint of two blocks with random numbers, and makes the recipe tune its last block.
