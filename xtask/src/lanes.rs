@@ -24,6 +24,22 @@ const LANES: &[Lane] = &[
         arguments: &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
         environment: &[],
     },
+    // What is not built by default; CUDA's libraries are looked for at run time only.
+    Lane {
+        name: "cuda",
+        arguments: &[
+            "clippy",
+            "-p",
+            "bilevel-llm",
+            "--all-targets",
+            "--features",
+            "cuda",
+            "--",
+            "-D",
+            "warnings",
+        ],
+        environment: &[],
+    },
     // Unit, integration and snapshot tests, then the code of README, book and documentation.
     Lane { name: "tests", arguments: &["test", "--workspace"], environment: &[("INSTA_UPDATE", "no")] },
     Lane {

@@ -213,6 +213,19 @@ fn an_unknown_key_is_told_with_line_and_nearest_match() {
 }
 
 #[test]
+fn a_device_that_is_not_known_or_not_built_in_is_refused() {
+    let job = Job::new();
+    job.recipe("device = \"gpu\"", "");
+    contains_all(&job.failure(2), &["line 5", "device = \"gpu\"", "`cpu`", "`cuda`"]);
+    if !cfg!(feature = "cuda") {
+        job.recipe("device = \"cuda\"", "");
+        contains_all(&job.failure(2), &["run.device = cuda is not allowed", "--features cuda", "\"cpu\""]);
+        let output = bilevel(&["check", &job.path("recipe.toml")]);
+        contains_all(&error_of(&output), &["run.device = cuda is not allowed"]);
+    }
+}
+
+#[test]
 fn a_negative_budget_is_refused() {
     let job = Job::new();
     let text = fs::read_to_string(job.path("recipe.toml")).unwrap();

@@ -72,6 +72,16 @@ pub enum ReweightError {
         /// Bytes that are available.
         available: u64,
     },
+    /// The run's device failed.
+    #[error(
+        "{name} failed: {said}; the last checkpoint before it is kept, and `bilevel resume` goes on from there. If it has too little memory, cut batches into more parts (train.accumulation)"
+    )]
+    Device {
+        /// The device.
+        name: String,
+        /// What it said.
+        said: String,
+    },
     /// The tokenizer could not be read, trained, or written.
     #[error("tokenizer: {detail}; {remedy}")]
     Tokenizer {

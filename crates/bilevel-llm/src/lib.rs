@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod demo;
+pub mod device;
 pub mod error;
 pub mod eval;
 pub mod export;
@@ -12,7 +13,6 @@ pub mod pretrained;
 pub mod progress;
 pub mod recipe;
 pub mod result;
-
 pub mod run;
 pub mod source;
 pub mod tokenizer;

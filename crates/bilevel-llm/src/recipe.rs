@@ -88,6 +88,9 @@ pub struct RunSpec {
     /// Threads; all cores when absent. The numbers of a run do not depend on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
+    /// Where large matrix products are made. The numbers of a run depend on it, by rounding.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub device: DeviceKind,
     /// MiB for what the frozen blocks of a model that is tuned in part put out, so that it is computed once for each
     /// example; what does not fit is computed again each time. The numbers of a run do not depend on it.
     #[serde(default = "default_cache_mib", skip_serializing_if = "is_default_cache_mib")]
@@ -98,6 +101,17 @@ pub struct RunSpec {
     /// The validation loss is traced this many times in a run (plus its end).
     #[serde(default = "default_evaluations")]
     pub evaluations: u64,
+}
+
+/// Where large matrix products are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceKind {
+    /// On the processor.
+    #[default]
+    Cpu,
+    /// On an NVIDIA device, by cuBLAS, in f32; the program must be built with the feature `cuda`.
+    Cuda,
 }
 
 /// `[ledger]`: forward-token units per token of each entry; the usual estimates are the defaults.

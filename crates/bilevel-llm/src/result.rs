@@ -26,6 +26,9 @@ pub struct RunResult {
     pub validation_overlap_with_test: u64,
     /// The model that was trained.
     pub model: ModelInfo,
+    /// The device that made large products; absent where the processor did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
     /// Seeds of the run.
     pub seeds: Vec<u64>,
     /// Token budget of each method and seed, in forward-token units.

@@ -7,7 +7,10 @@ use std::{borrow::Cow, ops::Range, sync::Arc};
 use bilevel::rng::Stream;
 
 use crate::{
-    model::{Adapters, Batch, Decoder, Entrances, Frozen, Selection, Weights, Workspace},
+    error::ReweightError,
+    model::{
+        Adapters, Batch, Decoder, Entrances, Frozen, Selection, Weights, Workspace, kernels::Accelerator,
+    },
     recipe::{LedgerSpec, Optimizer, Recipe, TrainSpec},
     source::{Dataset, Order},
 };
@@ -41,6 +44,8 @@ pub struct Setting {
     pub validation: Dataset,
     /// The target's examples for the judgement.
     pub test: Dataset,
+    /// What makes large products, beside the processor.
+    pub accelerator: Option<Arc<Accelerator>>,
 }
 
 impl Setting {
@@ -60,6 +65,22 @@ impl Setting {
     pub fn wake(&self, network: &mut Network, seed: u64, step: u64) {
         if let Some(lisa) = self.lisa {
             network.wake(lisa, &self.decoder, seed, step);
+        }
+    }
+
+    /// An empty workspace for one thread, and the run's device.
+    pub fn workspace(&self) -> Workspace<f32> {
+        self.decoder.workspace().on(self.accelerator.clone())
+    }
+
+    /// That the run's device has made every product that it was to make.
+    ///
+    /// # Errors
+    /// What the device said when it first failed; the processor has made the products since, to another rounding.
+    pub fn require_device(&self) -> Result<(), ReweightError> {
+        match self.accelerator.as_ref().and_then(|a| Some((a.name(), a.failure()?))) {
+            Some((name, said)) => Err(ReweightError::Device { name: name.to_owned(), said: said.to_owned() }),
+            None => Ok(()),
         }
     }
 
@@ -153,6 +174,16 @@ impl Trained {
         match self {
             Self::All => 0,
             Self::Part { frozen, .. } | Self::Lora { frozen, .. } => frozen.bytes(),
+        }
+    }
+
+    /// What stands still, where it is kept in f32.
+    pub fn frozen_singles(&self) -> Option<&Arc<Vec<f32>>> {
+        match self {
+            Self::Part { frozen: Frozen::F32(list), .. } | Self::Lora { frozen: Frozen::F32(list), .. } => {
+                Some(list)
+            }
+            _ => None,
         }
     }
 
@@ -447,15 +478,11 @@ pub struct Buffers {
 }
 
 impl Buffers {
-    /// Empty buffers.
-    pub fn new(decoder: &Decoder) -> Self {
-        Self { work: decoder.workspace(), source: Vec::new(), total: Vec::new() }
-    }
-    /// The same with [`Workspace::recompute`] as given.
-    #[must_use]
-    pub fn recomputing(mut self, recompute: bool) -> Self {
-        self.work.recompute = recompute;
-        self
+    /// Empty buffers of a worker of this run.
+    pub fn new(setting: &Setting) -> Self {
+        let mut work = setting.workspace();
+        work.recompute = setting.recipe.train.recompute;
+        Self { work, source: Vec::new(), total: Vec::new() }
     }
 }
 

@@ -136,9 +136,14 @@ fn check_reweight(recipe: &bilevel_llm::Recipe, output: Output) -> Result<Exit> 
         duration(Duration::from_secs_f64(forecast.seconds.max(0.0))),
         bytes(forecast.memory as f64),
     );
+    let device = prepared.setting.accelerator.as_ref().map(|device| device.name());
+    if let Some(name) = device {
+        text += &format!("device   {name}: it was tried, and multiplies as the processor does\n");
+    }
     let json = serde_json::json!({
         "sources": prepared.sources,
         "warnings": prepared.warnings,
+        "device": device,
         "forecast": forecast,
     });
     output.result(&text, &json)?;

@@ -196,7 +196,7 @@ pub struct Tools {
 impl Tools {
     /// Nothing drawn yet.
     pub fn new(setting: &Setting) -> Self {
-        let buffers = Buffers::new(&setting.decoder).recomputing(setting.recipe.train.recompute);
+        let buffers = Buffers::new(setting);
         Self { buffers, orders: Orders::default() }
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Decoder,
-    kernels::{Layout, Real, gemm, linear, product::gemm_on},
+    kernels::{Engine, Layout, Real, gemm, linear, product::gemm_on},
     layout::Affine,
 };
 
@@ -152,10 +152,10 @@ impl Adapters {
     }
 
     /// x Aᵀ for all adapters of a matrix side by side, rows × (adapters · rank).
-    fn down<T: Real>(&self, map: &Adapted, list: &[T], x: &[T], threads: usize) -> Vec<T> {
+    fn down<T: Real>(&self, map: &Adapted, list: &[T], x: &[T], engine: &Engine) -> Vec<T> {
         let (n, wide) = (x.len() / map.inputs, map.b.len() * self.rank);
         let mut low = vec![T::zero(); n * wide];
-        linear(threads, x, &list[map.a.clone()], &mut low, (n, map.inputs, wide));
+        linear(engine, x, &list[map.a.clone()], &mut low, (n, map.inputs, wide));
         low
     }
 
@@ -166,16 +166,16 @@ impl Adapters {
         list: &[T],
         x: &[T],
         out: &mut [T],
-        threads: usize,
+        engine: &Engine,
     ) {
         let Some(map) = self.of(weight) else { return };
-        let low = self.down(map, list, x, threads);
+        let low = self.down(map, list, x, engine);
         let (n, wide) = (x.len() / map.inputs, map.b.len() * self.rank);
         for (i, (rows, b)) in map.b.iter().enumerate() {
             let low = (&low[i * self.rank..], Layout::rows_apart(n, self.rank, wide));
             let b = (&list[b.clone()], Layout::packed(rows.len(), self.rank).t());
             let out = (&mut out[rows.start..], Layout::rows_apart(n, rows.len(), map.outputs));
-            gemm_on(threads, T::of(self.scale), low, b, T::one(), out);
+            gemm_on(engine, T::of(self.scale), low, b, T::one(), out);
         }
     }
 
@@ -187,10 +187,10 @@ impl Adapters {
         (x, dy): (&[T], &[T]),
         dx: &mut [T],
         g: &mut [T],
-        threads: usize,
+        engine: &Engine,
     ) {
         let Some(map) = self.of(weight) else { return };
-        let low = self.down(map, list, x, threads);
+        let low = self.down(map, list, x, engine);
         let (n, wide, scale) = (x.len() / map.inputs, map.b.len() * self.rank, T::of(self.scale));
         let mut d_low = vec![T::zero(); n * wide];
         let narrow = Layout::rows_apart(n, self.rank, wide);
@@ -199,14 +199,14 @@ impl Adapters {
             let strip = Layout::rows_apart(n, rows.len(), map.outputs);
             let packed = Layout::packed(rows.len(), self.rank);
             let low = (&low[i * self.rank..], narrow);
-            gemm_on(threads, scale, (dy, strip.t()), low, T::one(), (&mut g[b.clone()], packed));
+            gemm_on(engine, scale, (dy, strip.t()), low, T::one(), (&mut g[b.clone()], packed));
             let b = (&list[b.clone()], packed);
-            gemm_on(threads, scale, (dy, strip), b, T::zero(), (&mut d_low[i * self.rank..], narrow));
+            gemm_on(engine, scale, (dy, strip), b, T::zero(), (&mut d_low[i * self.rank..], narrow));
         }
         let (low, xs) = (Layout::packed(n, wide), Layout::packed(n, map.inputs));
         let a = Layout::packed(wide, map.inputs);
-        gemm_on(threads, T::one(), (&d_low, low.t()), (x, xs), T::one(), (&mut g[map.a.clone()], a));
-        gemm_on(threads, T::one(), (&d_low, low), (&list[map.a.clone()], a), T::one(), (dx, xs));
+        gemm_on(engine, T::one(), (&d_low, low.t()), (x, xs), T::one(), (&mut g[map.a.clone()], a));
+        gemm_on(engine, T::one(), (&d_low, low), (&list[map.a.clone()], a), T::one(), (dx, xs));
     }
 }
 

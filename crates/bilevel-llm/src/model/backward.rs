@@ -3,7 +3,7 @@
 use super::{
     Batch, Decoder, Weights,
     kernels::{
-        NormCache, Real, add_column_sums, gelu_derivative, layer_norm_backward, linear_backward,
+        Engine, NormCache, Real, add_column_sums, gelu_derivative, layer_norm_backward, linear_backward,
         rms_norm_backward, sigmoid,
     },
     layout::{Affine, Block, Norm},
@@ -35,14 +35,14 @@ impl Decoder {
     pub(super) fn backward<T: Real>(&self, y: Weights<T>, batch: &Batch, g: &mut [T], w: &mut Workspace<T>) {
         let a = &self.architecture;
         let (width, ffn, n, m) = (a.sizes.width, a.sizes.ffn, batch.tokens.len(), batch.rows.len());
-        let (places, threads) = (&self.places, w.threads);
+        let (places, engine) = (&self.places, &w.engine);
         let mut dx = vec![T::zero(); n * width];
         {
             let mut d_head = vec![T::zero(); m * width];
             let dw = y.place(&places.head).map(|place| &mut g[place]);
             let mut room = Vec::new();
             linear_backward(
-                threads,
+                engine,
                 (&w.head_input, y.get(&places.head, &mut room), &w.logits),
                 Some((&mut d_head, T::zero())),
                 dw,
@@ -64,12 +64,12 @@ impl Decoder {
             let c = if w.recompute {
                 w.residual.clone_from(&kept.input);
                 // the values of the way forward, to the bit
-                self.fill_block(y, block, batch, (&mut w.passing, &w.rotary, &mut w.residual), threads);
+                self.fill_block(y, block, batch, (&mut w.passing, &w.rotary, &mut w.residual), engine);
                 &w.passing
             } else {
                 kept
             };
-            apply_backward(y, &block.down, (&c.activated, &dx), &mut d_activated, g, threads);
+            apply_backward(y, &block.down, (&c.activated, &dx), &mut d_activated, g, engine);
             let mut d_up = vec![T::zero(); n * block.up.outputs];
             if a.family.is_gpt2() {
                 for ((d, &da), &u) in d_up.iter_mut().zip(&d_activated).zip(&c.up) {
@@ -78,14 +78,14 @@ impl Decoder {
             } else {
                 swiglu_backward(ffn, &d_activated, &c.up, &mut d_up);
             }
-            apply_backward(y, &block.up, (&c.middle_normed, &d_up), &mut d_normed, g, threads);
+            apply_backward(y, &block.up, (&c.middle_normed, &d_up), &mut d_normed, g, engine);
             normalise_backward(y, &block.ffn_norm, &c.middle, &c.middle_norm, &d_normed, &mut dx, g);
 
-            apply_backward(y, &block.output, (&c.heads, &dx), &mut d_heads, g, threads);
+            apply_backward(y, &block.output, (&c.heads, &dx), &mut d_heads, g, engine);
             d_qkv.fill(T::zero());
-            self.attend_backward(batch, c, &d_heads, &mut d_qkv, threads);
+            self.attend_backward(batch, c, &d_heads, &mut d_qkv, engine.threads);
             self.turn(&mut d_qkv, batch, 0, &w.rotary, -T::one());
-            apply_backward(y, &block.qkv, (&c.normed, &d_qkv), &mut d_normed, g, threads);
+            apply_backward(y, &block.qkv, (&c.normed, &d_qkv), &mut d_normed, g, engine);
             normalise_backward(y, &block.attention_norm, &c.input, &c.input_norm, &d_normed, &mut dx, g);
         }
         if let Some(place) = y.place(&places.embedding) {
@@ -130,15 +130,15 @@ fn apply_backward<T: Real>(
     (x, dy): (&[T], &[T]),
     dx: &mut [T],
     g: &mut [T],
-    threads: usize,
+    engine: &Engine,
 ) {
     let dw = y.place(&map.weight).map(|place| &mut g[place]);
     let shape = (x.len() / map.inputs, map.inputs, map.outputs);
     let mut room = Vec::new();
     let weight = y.get(&map.weight, &mut room);
-    linear_backward(threads, (x, weight, dy), Some((&mut *dx, T::zero())), dw, shape);
+    linear_backward(engine, (x, weight, dy), Some((&mut *dx, T::zero())), dw, shape);
     if let Some((adapters, list)) = y.adapters() {
-        adapters.apply_backward(&map.weight, list, (x, dy), dx, g, threads);
+        adapters.apply_backward(&map.weight, list, (x, dy), dx, g, engine);
     }
     if let Some(place) = map.bias.as_ref().and_then(|bias| y.place(bias)) {
         add_column_sums(dy, &mut g[place]);

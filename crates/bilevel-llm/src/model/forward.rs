@@ -5,8 +5,8 @@ use std::ops::Range;
 use super::{
     Batch, Decoder, Weights,
     kernels::{
-        Layout, NormCache, Real, add_to_rows, gelu, layer_norm, linear, product::gemm_on, rms_norm, rotate,
-        sigmoid,
+        Engine, Layout, NormCache, Real, add_to_rows, gelu, layer_norm, linear, product::gemm_on, rms_norm,
+        rotate, sigmoid,
     },
     layout::{Affine, Block, Norm},
     workspace::{LayerCache, Rotary, Workspace, sized},
@@ -21,7 +21,7 @@ impl Decoder {
         }
         let first = self.enter(y, batch, w);
         self.pass_blocks(y, batch, first..self.places.blocks.len(), kept, w);
-        let threads = w.threads;
+        let engine = &w.engine;
         let width = self.architecture.sizes.width;
         let packed = sized(&mut w.packed, batch.rows.len() * width);
         for (p, &row) in packed.chunks_exact_mut(width).zip(&batch.rows) {
@@ -30,7 +30,7 @@ impl Decoder {
         }
         let head_input = sized(&mut w.head_input, packed.len());
         self.normalise(y, &self.places.final_norm, packed, head_input, &mut w.packed_norm);
-        self.head(y, head_input, &mut w.logits, threads);
+        self.head(y, head_input, &mut w.logits, engine);
     }
 
     /// The residual stream at the block that is returned: at the first, or, where what frozen blocks put out is kept, at the
@@ -67,7 +67,7 @@ impl Decoder {
         kept: usize,
         w: &mut Workspace<T>,
     ) {
-        let threads = w.threads;
+        let engine = &w.engine;
         for i in blocks {
             let block = &self.places.blocks[i];
             let is_kept = i >= kept;
@@ -75,18 +75,18 @@ impl Decoder {
                 w.layers[i].input.clone_from(&w.residual);
             }
             let c = if is_kept && !w.recompute { &mut w.layers[i] } else { &mut w.passing };
-            self.fill_block(y, block, batch, (c, &w.rotary, &mut w.residual), threads);
-            add_applied(y, &block.down, &c.activated, &mut w.residual, threads);
+            self.fill_block(y, block, batch, (c, &w.rotary, &mut w.residual), engine);
+            add_applied(y, &block.down, &c.activated, &mut w.residual, engine);
         }
     }
 
     /// Logits of normed rows.
-    pub(super) fn head<T: Real>(&self, y: Weights<T>, rows: &[T], logits: &mut Vec<T>, threads: usize) {
+    pub(super) fn head<T: Real>(&self, y: Weights<T>, rows: &[T], logits: &mut Vec<T>, engine: &Engine) {
         let (width, vocabulary) = (self.architecture.sizes.width, self.architecture.vocabulary);
         let m = rows.len() / width;
         let logits = sized(logits, m * vocabulary);
         let mut room = Vec::new();
-        linear(threads, rows, y.get(&self.places.head, &mut room), logits, (m, width, vocabulary));
+        linear(engine, rows, y.get(&self.places.head, &mut room), logits, (m, width, vocabulary));
     }
 
     /// Embeddings of the tokens, and of their positions, which begin at `first` in every sequence.
@@ -114,12 +114,12 @@ impl Decoder {
         block: &Block,
         residual: &Vec<T>,
         c: &mut LayerCache<T>,
-        threads: usize,
+        engine: &Engine,
     ) {
         c.input.clone_from(residual);
         let normed = sized(&mut c.normed, residual.len());
         self.normalise(y, &block.attention_norm, &c.input, normed, &mut c.input_norm);
-        apply(y, &block.qkv, normed, &mut c.qkv, threads);
+        apply(y, &block.qkv, normed, &mut c.qkv, engine);
     }
 
     /// The part of a block after attention: output and feed-forward, each added to the residual stream.
@@ -129,10 +129,10 @@ impl Decoder {
         block: &Block,
         residual: &mut Vec<T>,
         c: &mut LayerCache<T>,
-        threads: usize,
+        engine: &Engine,
     ) {
-        self.feed_forward(y, block, residual, c, threads);
-        add_applied(y, &block.down, &c.activated, residual, threads);
+        self.feed_forward(y, block, residual, c, engine);
+        add_applied(y, &block.down, &c.activated, residual, engine);
     }
 
     /// A block's intermediate values, from its input in the residual stream, to which all but the block's last product is added.
@@ -142,12 +142,12 @@ impl Decoder {
         block: &Block,
         batch: &Batch,
         (c, rotary, residual): (&mut LayerCache<T>, &Rotary<T>, &mut Vec<T>),
-        threads: usize,
+        engine: &Engine,
     ) {
-        self.project_qkv(y, block, residual, c, threads);
+        self.project_qkv(y, block, residual, c, engine);
         self.turn(&mut c.qkv, batch, 0, rotary, T::one());
-        self.attend(batch, c, threads);
-        self.feed_forward(y, block, residual, c, threads);
+        self.attend(batch, c, engine.threads);
+        self.feed_forward(y, block, residual, c, engine);
     }
 
     /// Adds the output of attention to the residual stream, and goes through the feed-forward block up to its nonlinear function.
@@ -157,13 +157,13 @@ impl Decoder {
         block: &Block,
         residual: &mut Vec<T>,
         c: &mut LayerCache<T>,
-        threads: usize,
+        engine: &Engine,
     ) {
-        add_applied(y, &block.output, &c.heads, residual, threads);
+        add_applied(y, &block.output, &c.heads, residual, engine);
         c.middle.clone_from(residual);
         let normed = sized(&mut c.middle_normed, residual.len());
         self.normalise(y, &block.ffn_norm, &c.middle, normed, &mut c.middle_norm);
-        apply(y, &block.up, normed, &mut c.up, threads);
+        apply(y, &block.up, normed, &mut c.up, engine);
         let ffn = self.architecture.sizes.ffn;
         let activated = sized(&mut c.activated, c.up.len() / block.up.outputs * ffn);
         if self.architecture.family.is_gpt2() {
@@ -224,30 +224,30 @@ impl Decoder {
 }
 
 /// out = x Wᵀ + b.
-fn apply<T: Real>(y: Weights<T>, map: &Affine, x: &[T], out: &mut Vec<T>, threads: usize) {
+fn apply<T: Real>(y: Weights<T>, map: &Affine, x: &[T], out: &mut Vec<T>, engine: &Engine) {
     let rows = x.len() / map.inputs;
     let out = sized(out, rows * map.outputs);
     let mut room = Vec::new();
-    linear(threads, x, y.get(&map.weight, &mut room), out, (rows, map.inputs, map.outputs));
+    linear(engine, x, y.get(&map.weight, &mut room), out, (rows, map.inputs, map.outputs));
     if let Some(bias) = &map.bias {
         add_to_rows(out, y.get(bias, &mut room));
     }
     if let Some((adapters, list)) = y.adapters() {
-        adapters.apply(&map.weight, list, x, out, threads);
+        adapters.apply(&map.weight, list, x, out, engine);
     }
 }
 
 /// out += x Wᵀ + b.
-fn add_applied<T: Real>(y: Weights<T>, map: &Affine, x: &[T], out: &mut [T], threads: usize) {
+fn add_applied<T: Real>(y: Weights<T>, map: &Affine, x: &[T], out: &mut [T], engine: &Engine) {
     let rows = x.len() / map.inputs;
     let mut room = Vec::new();
     let weight = (y.get(&map.weight, &mut room), Layout::packed(map.outputs, map.inputs).t());
     let (wide, narrow) = (Layout::packed(rows, map.inputs), Layout::packed(rows, map.outputs));
-    gemm_on(threads, T::one(), (x, wide), weight, T::one(), (&mut *out, narrow));
+    gemm_on(engine, T::one(), (x, wide), weight, T::one(), (&mut *out, narrow));
     if let Some(bias) = &map.bias {
         add_to_rows(out, y.get(bias, &mut room));
     }
     if let Some((adapters, list)) = y.adapters() {
-        adapters.apply(&map.weight, list, x, out, threads);
+        adapters.apply(&map.weight, list, x, out, engine);
     }
 }

@@ -207,7 +207,7 @@ impl Decoder {
         let rows = w.logits.chunks_exact_mut(self.architecture.vocabulary);
         let mut losses = vec![0.0; batch.rows.len()];
         let jobs = rows.zip(&batch.targets).zip(&mut losses).collect();
-        let threads = w.threads;
+        let threads = w.engine.threads;
         kernels::side_by_side(threads, jobs, |((row, &target), loss): ((&mut [T], &u32), &mut f64)| {
             *loss = cross_entropy(row, target);
         });

@@ -2,7 +2,7 @@
 
 use super::{
     Batch, Decoder, Weights,
-    kernels::{Layout, Real, product::gemm_on, softmax},
+    kernels::{Engine, Layout, Real, product::gemm_on, softmax},
     workspace::{Workspace, sized},
 };
 
@@ -60,10 +60,10 @@ impl<'a, T: Real> Session<'a, T> {
             w.rotary.reach(self.length);
         }
         self.decoder.embed(self.y, &batch, first, &mut w.residual);
-        let threads = w.threads;
+        let engine = &w.engine;
         for (block, past) in self.decoder.places.blocks.iter().zip(&mut self.past) {
             let c = &mut w.passing;
-            self.decoder.project_qkv(self.y, block, &w.residual, c, threads);
+            self.decoder.project_qkv(self.y, block, &w.residual, c, engine);
             self.decoder.turn(&mut c.qkv, &batch, first, &w.rotary, T::one());
             for row in c.qkv.chunks_exact(a.qkv_width()) {
                 let (key, value) = row[a.query_width()..].split_at(a.key_width());
@@ -71,14 +71,14 @@ impl<'a, T: Real> Session<'a, T> {
                 past.values.extend_from_slice(value);
             }
             let heads = sized(&mut c.heads, tokens.len() * a.query_width());
-            self.decoder.attend_past(&c.qkv, past, first, &mut c.probabilities, heads, threads);
-            self.decoder.finish_block(self.y, block, &mut w.residual, c, threads);
+            self.decoder.attend_past(&c.qkv, past, first, &mut c.probabilities, heads, engine);
+            self.decoder.finish_block(self.y, block, &mut w.residual, c, engine);
         }
         let width = a.sizes.width;
         let last = &w.residual[(tokens.len() - 1) * width..];
         let normed = sized(&mut w.head_input, width);
         self.decoder.normalise(self.y, &self.decoder.places.final_norm, last, normed, &mut w.packed_norm);
-        self.decoder.head(self.y, normed, &mut w.logits, threads);
+        self.decoder.head(self.y, normed, &mut w.logits, engine);
         &w.logits
     }
 }
@@ -92,7 +92,7 @@ impl Decoder {
         first: usize,
         probabilities: &mut Vec<T>,
         out: &mut [T],
-        threads: usize,
+        engine: &Engine,
     ) {
         let a = &self.architecture;
         let (n, all) = (qkv.len() / a.qkv_width(), past.keys.len() / a.key_width());
@@ -104,14 +104,14 @@ impl Decoder {
             let at = self.head_places(h);
             let kv = at.key - a.query_width();
             let query = (&qkv[at.query..], Layout::rows_apart(n, a.head_size, a.qkv_width()));
-            gemm_on(threads, scale, query, (&past.keys[kv..], strip.t()), T::zero(), (&mut *p, full));
+            gemm_on(engine, scale, query, (&past.keys[kv..], strip.t()), T::zero(), (&mut *p, full));
             for (t, row) in p.chunks_exact_mut(all).enumerate() {
                 let (seen, unseen) = row.split_at_mut(first + t + 1);
                 softmax(seen);
                 unseen.fill(T::zero());
             }
             let out = (&mut out[at.output..], Layout::rows_apart(n, a.head_size, a.query_width()));
-            gemm_on(threads, T::one(), (&*p, full), (&past.values[kv..], strip), T::zero(), out);
+            gemm_on(engine, T::one(), (&*p, full), (&past.values[kv..], strip), T::zero(), out);
         }
     }
 }

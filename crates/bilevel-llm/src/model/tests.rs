@@ -1,4 +1,9 @@
-use super::*;
+use std::sync::{Arc, atomic::Ordering};
+
+use super::{
+    kernels::{Accelerator, test_device::Plain},
+    *,
+};
 
 const SIZES: ModelSizes =
     ModelSizes { layers: 2, width: 16, heads: 4, kv_heads: 2, ffn: 12, context: 9, rope_base: 10_000.0 };
@@ -260,5 +265,36 @@ fn tensors_tile_the_parameters() {
             end = tensor.range.end;
         }
         assert_eq!(end, decoder.parameters());
+    }
+}
+
+#[test]
+fn a_device_changes_rounding_alone_and_nothing_in_doubles() {
+    for decoder in kinds() {
+        let batch = batch();
+        let y = point(&decoder);
+        let singles: Vec<f32> = y.iter().map(|&a| a as f32).collect();
+        let device = Plain::good();
+        let calls = device.calls.clone();
+        let device = Arc::new(Accelerator::new(Box::new(device)).unwrap().for_all_products());
+        let tried = calls.load(Ordering::Relaxed);
+        let of_doubles = |mut work: Workspace<f64>| {
+            let mut g = vec![0.0; y.len()];
+            (decoder.loss_gradient(&y, &batch, 0.7, &mut g, &mut work), g)
+        };
+        let (exact_loss, exact) = of_doubles(decoder.workspace());
+        assert_eq!(of_doubles(decoder.workspace().on(Some(device.clone()))), (exact_loss, exact.clone()));
+        assert_eq!(calls.load(Ordering::Relaxed), tried);
+        let mut g = vec![0.0_f32; y.len()];
+        let mut work = decoder.workspace().on(Some(device));
+        let loss = decoder.loss_gradient(&singles, &batch, 0.7, &mut g, &mut work);
+        // queries and keys, output, up, down of each block and the head, forward and twice backward
+        assert_eq!(calls.load(Ordering::Relaxed) - tried, 3 * (4 * SIZES.layers + 1));
+        // a few hundred roundings of 2^-24 one upon the other, in parameters of order 1
+        assert!((loss - exact_loss).abs() < 1e-4 * exact_loss, "{loss} {exact_loss}");
+        let scale = exact.iter().fold(0.0_f64, |m, a| m.max(a.abs()));
+        for (a, b) in g.iter().zip(&exact) {
+            assert!((f64::from(*a) - b).abs() < 1e-4 * scale, "{a} {b}");
+        }
     }
 }

@@ -1,12 +1,14 @@
 //! What a forward pass keeps for the backward pass; reused from call to call.
 
-use super::kernels::{NormCache, Real};
+use std::sync::Arc;
 
-/// Buffers of a decoder, and the number of threads that it may use.
+use super::kernels::{Accelerator, Engine, NormCache, Real};
+
+/// Buffers of a decoder, and where it makes its products.
 #[derive(Debug)]
 pub struct Workspace<T> {
-    /// Threads of one call; the numbers do not depend on it.
-    pub threads: usize,
+    /// Threads, and a device for large products.
+    pub engine: Engine,
     /// Whether blocks keep their input only, and the backward pass makes the rest of what it needs anew: a third of a pass more of
     /// work for most of the memory, and the same numbers.
     pub recompute: bool,
@@ -27,7 +29,7 @@ pub struct Workspace<T> {
 impl<T> Workspace<T> {
     pub(super) fn new(layers: usize, frequencies: Vec<f64>) -> Self {
         Self {
-            threads: 1,
+            engine: Engine::default(),
             recompute: false,
             layers: (0..layers).map(|_| LayerCache::default()).collect(),
             passing: LayerCache::default(),
@@ -43,7 +45,14 @@ impl<T> Workspace<T> {
     /// The same with this many threads.
     #[must_use]
     pub fn with_threads(mut self, threads: usize) -> Self {
-        self.threads = threads.max(1);
+        self.engine.threads = threads.max(1);
+        self
+    }
+
+    /// The same with large products on this device, where there is one.
+    #[must_use]
+    pub fn on(mut self, accelerator: Option<Arc<Accelerator>>) -> Self {
+        self.engine.accelerator = accelerator;
         self
     }
 }

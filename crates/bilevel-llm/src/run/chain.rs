@@ -121,8 +121,9 @@ impl Chain<'_, '_> {
             let before = state.seconds;
             self.phase(learner, &mut state, &mut networks, &mut tools, began, before)?;
             state.seconds = before + began.elapsed().as_secs_f64();
-            self.require_finite(&state, &networks)?;
+            self.require_sound(&state, &networks)?;
             if let Some(result) = self.turn(learner, &mut state, &mut networks, &mut tools) {
+                self.job.setting.require_device()?;
                 self.store.remember(&name, &result, &networks[0])?;
                 return Ok(result);
             }
@@ -130,13 +131,14 @@ impl Chain<'_, '_> {
         }
     }
 
-    /// Saves the chain in progress, unless its numbers are no longer finite: what was saved before then stays.
+    /// Saves the chain in progress, unless its numbers are no longer finite, or the device failed: what was saved before then stays.
     fn save<M: Serialize>(&self, state: &ChainState<M>, networks: &[Network]) -> Result<(), ReweightError> {
-        self.require_finite(state, networks)?;
+        self.require_sound(state, networks)?;
         self.store.save(&self.name(), state, networks)
     }
 
-    fn require_finite<M>(&self, state: &ChainState<M>, networks: &[Network]) -> Result<(), ReweightError> {
+    fn require_sound<M>(&self, state: &ChainState<M>, networks: &[Network]) -> Result<(), ReweightError> {
+        self.job.setting.require_device()?;
         if networks.iter().all(Network::is_finite) {
             return Ok(());
         }

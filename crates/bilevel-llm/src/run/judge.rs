@@ -43,6 +43,7 @@ pub fn kept_or_judged(
         return Ok(kept);
     }
     let judgement = judge(prepared, prepared.setting.trained.weights(y), interrupt)?;
+    prepared.setting.require_device()?;
     store.remember_judgement(name, &judgement)?;
     Ok(judgement)
 }
@@ -60,7 +61,7 @@ pub fn judge(
     let (decoder, spec) = (&setting.decoder, &setting.recipe.evaluate);
     let mut out = Judgement::default();
     if spec.source_examples > 0 {
-        let mut work = decoder.workspace();
+        let mut work = setting.workspace();
         let of = |set| score(decoder, weights, set, spec.source_examples, &mut work);
         out.sources = setting.sources.iter().map(of).collect();
     }

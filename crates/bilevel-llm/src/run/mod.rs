@@ -12,7 +12,7 @@ use std::{
     fs,
     path::Path,
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Instant,
@@ -22,6 +22,7 @@ use bilevel::{ConfigError, run::checkpoint::write_atomically};
 use serde::Serialize;
 
 use crate::{
+    device,
     error::ReweightError,
     eval::{compare, spread},
     methods::{self, Job, Learner, Visit},
@@ -81,6 +82,7 @@ pub struct Forecast {
 pub fn prepare(recipe: &Recipe) -> Result<Prepared, ReweightError> {
     recipe.validate()?;
     let recipe = &recipe.with_given_weights()?;
+    let mut accelerator = device::open(recipe.run.device)?;
     let mut specs: Vec<_> = recipe.sources.iter().collect();
     // ascending by name, so that the order in the recipe has no effect on any number
     specs.sort_by(|a, b| a.name.cmp(&b.name));
@@ -88,6 +90,10 @@ pub fn prepare(recipe: &Recipe) -> Result<Prepared, ReweightError> {
         Reader::require_files(data)?;
     }
     let model = Model::new(recipe, &specs)?;
+    if let (Some(accelerator), Some(list)) = (&mut accelerator, model.trained.frozen_singles()) {
+        let name = accelerator.name().to_owned();
+        accelerator.keep(list).map_err(|said| ReweightError::Device { name, said })?;
+    }
     for (table, data) in specs
         .iter()
         .map(|spec| (format!("source.{}", spec.name), &spec.data))
@@ -122,6 +128,7 @@ pub fn prepare(recipe: &Recipe) -> Result<Prepared, ReweightError> {
         sources: data.sources,
         validation: data.validation,
         test: data.test,
+        accelerator: accelerator.map(Arc::new),
     };
     let validation_overlap_with_test = data.validation_overlap_with_test;
     Ok(Prepared {
@@ -149,7 +156,7 @@ impl Prepared {
         let mut orders: Vec<Order> = setting.sources.iter().map(|s| Order::new(0, s, 0)).collect();
         let network = setting.fresh(0, 0);
         let p = vec![1.0 / setting.sources.len() as f64; setting.sources.len()];
-        let mut buffers = Buffers::new(&setting.decoder).recomputing(recipe.train.recompute);
+        let mut buffers = Buffers::new(setting);
         let (mut tokens, mut seconds, mut entering) = (0, 0.0, 0.0);
         for step in 0..3 {
             let batch = StepBatch::draw(setting, &mut orders, step);
@@ -413,6 +420,7 @@ fn finish(
             context: setting.context,
             vocabulary: setting.decoder.architecture.vocabulary,
         },
+        device: setting.accelerator.as_ref().map(|a| a.name().to_owned()),
         seeds: recipe.run.seeds.clone(),
         budget: recipe.run.budget,
         methods,

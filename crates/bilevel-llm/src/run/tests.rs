@@ -1,3 +1,4 @@
+mod device;
 mod failures;
 mod searches;
 mod tuning;
@@ -285,7 +286,7 @@ fn accumulation_equals_the_big_batch() {
         let setting = prepare(&recipe).unwrap().setting;
         let mut orders: Vec<Order> = setting.sources.iter().map(|s| Order::new(1, s, 0)).collect();
         let network = setting.fresh(1, 0);
-        let mut buffers = Buffers::new(&setting.decoder);
+        let mut buffers = Buffers::new(&setting);
         let batch = StepBatch::draw(&setting, &mut orders, 3);
         weighted_gradient(&setting, &network, &batch, &[0.3, 0.7], &mut buffers);
         buffers.total

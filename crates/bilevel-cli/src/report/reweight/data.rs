@@ -17,6 +17,7 @@ pub struct Outcome {
     pub test: Data,
     pub validation_overlap_with_test: Option<f64>,
     pub model: Model,
+    pub device: Option<String>,
     pub seeds: Vec<u64>,
     pub budget: Option<f64>,
     pub methods: Vec<PerMethod>,

@@ -146,6 +146,9 @@ pub fn settings(outcome: &Outcome) -> String {
                 .unwrap_or_default()
         ));
     }
+    if let Some(device) = &outcome.device {
+        html += &paragraph(&format!("Large matrix products were made on {device}."));
+    }
     if !outcome.versions.is_empty() {
         let rows: Vec<_> = outcome
             .versions

@@ -3,13 +3,19 @@
 //! Matrices are row-major slices. Everything is generic over f32 (training) and f64 (derivative checks).
 
 pub mod activation;
+pub mod blas;
+pub mod engine;
 pub mod norm;
+mod probe;
 pub mod product;
+#[cfg(test)]
+pub(crate) mod test_device;
 pub mod threads;
 
 use nalgebra::RealField;
 
 pub use activation::{cross_entropy, gelu, gelu_derivative, rotate, sigmoid, softmax};
+pub use engine::{Accelerator, Device, Engine, Mismatch};
 pub use norm::{NormCache, layer_norm, layer_norm_backward, rms_norm, rms_norm_backward};
 pub use product::{Layout, add_column_sums, add_to_rows, gemm, linear, linear_backward};
 pub use threads::side_by_side;
@@ -27,6 +33,10 @@ pub trait Real: RealField + Copy + Send + Sync {
     /// eˣ for x ≤ 0.
     #[must_use]
     fn exp_nonpositive(self) -> Self;
+    /// The list, where it is one of singles.
+    fn singles(list: &[Self]) -> Option<&[f32]>;
+    /// The list to be written to, where it is one of singles.
+    fn singles_mut(list: &mut [Self]) -> Option<&mut [f32]>;
 }
 
 impl Real for f64 {
@@ -41,6 +51,12 @@ impl Real for f64 {
     }
     fn exp_nonpositive(self) -> Self {
         self.exp()
+    }
+    fn singles(_list: &[Self]) -> Option<&[f32]> {
+        None
+    }
+    fn singles_mut(_list: &mut [Self]) -> Option<&mut [f32]> {
+        None
     }
 }
 
@@ -66,5 +82,11 @@ impl Real for f32 {
         let p =
             1.0 + f * (1.0 + f * (0.5 + f * (1.0 / 6.0 + f * (1.0 / 24.0 + f * (1.0 / 120.0 + f / 720.0)))));
         f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23))
+    }
+    fn singles(list: &[Self]) -> Option<&[f32]> {
+        Some(list)
+    }
+    fn singles_mut(list: &mut [Self]) -> Option<&mut [f32]> {
+        Some(list)
     }
 }

@@ -1,16 +1,16 @@
-//! Matrix products, on one thread or on several with the same numbers.
+//! Matrix products, on one thread or on several with the same numbers, or on a device.
 
 use nalgebra::{Dyn, MatrixView, MatrixViewMut};
 
-use super::{Real, threads::side_by_side};
+use super::{Engine, Real, threads::side_by_side};
 
 /// A matrix inside a slice: rows, columns, and the distance of neighbours along each.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
-    rows: usize,
-    cols: usize,
-    row_stride: usize,
-    col_stride: usize,
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+    pub(super) row_stride: usize,
+    pub(super) col_stride: usize,
 }
 
 impl Layout {
@@ -83,17 +83,20 @@ fn parts(threads: usize, rows: usize, work: usize) -> usize {
     threads.min(rows / ROWS_OF_A_PART).min(work / WORTH_A_THREAD).max(1)
 }
 
-/// [`gemm`] with the rows of C dealt out to threads. An entry of C is summed in the same order whatever the number of
-/// threads, so the result has the same bits.
+/// [`gemm`] on a device, where the engine has one and the product is worth it; or with the rows of C dealt out to threads. An
+/// entry of C is summed in the same order whatever the number of threads, so the result has the same bits.
 pub fn gemm_on<T: Real>(
-    threads: usize,
+    engine: &Engine,
     alpha: T,
     (a, la): (&[T], Layout),
     (b, lb): (&[T], Layout),
     beta: T,
     (c, lc): (&mut [T], Layout),
 ) {
-    let parts = parts(threads, la.rows, la.rows * la.cols * lb.cols);
+    if engine.on_device(alpha, (a, la), (b, lb), beta, (&mut *c, lc)) {
+        return;
+    }
+    let parts = parts(engine.threads, la.rows, la.rows * la.cols * lb.cols);
     if parts == 1 {
         return gemm(alpha, (a, la), (b, lb), beta, (c, lc));
     }
@@ -105,7 +108,7 @@ pub fn gemm_on<T: Real>(
         jobs.push((first, end - first, mine));
         (rest, first) = (others, end);
     }
-    side_by_side(threads, jobs, |(first, rows, c)| {
+    side_by_side(engine.threads, jobs, |(first, rows, c)| {
         let a = &a[first * la.row_stride..];
         gemm(alpha, (a, Layout { rows, ..la }), (b, lb), beta, (c, Layout { rows, ..lc }));
     });
@@ -127,7 +130,7 @@ fn dot<T: Real>(a: &[T], b: &[T]) -> T {
 
 /// Y = X Wᵀ: X is rows × inputs, W outputs × inputs. A handful of rows goes row by row: reading W is then all the cost.
 pub fn linear<T: Real>(
-    threads: usize,
+    engine: &Engine,
     x: &[T],
     w: &[T],
     y: &mut [T],
@@ -136,13 +139,13 @@ pub fn linear<T: Real>(
     if rows > BLOCKED_ABOVE {
         let w = (w, Layout::packed(outputs, inputs).t());
         let y = (y, Layout::packed(rows, outputs));
-        return gemm_on(threads, T::one(), (x, Layout::packed(rows, inputs)), w, T::zero(), y);
+        return gemm_on(engine, T::one(), (x, Layout::packed(rows, inputs)), w, T::zero(), y);
     }
-    let parts = parts(threads, outputs, outputs * inputs);
+    let parts = parts(engine.threads, outputs, outputs * inputs);
     for (x, y) in x.chunks_exact(inputs).zip(y.chunks_exact_mut(outputs)) {
         let share = outputs.div_ceil(parts);
         let jobs = y.chunks_mut(share).zip(w.chunks(share * inputs)).collect();
-        side_by_side(threads, jobs, |(y, w): (&mut [T], &[T])| {
+        side_by_side(engine.threads, jobs, |(y, w): (&mut [T], &[T])| {
             for (y, w) in y.iter_mut().zip(w.chunks_exact(inputs)) {
                 *y = dot(x, w);
             }
@@ -152,7 +155,7 @@ pub fn linear<T: Real>(
 
 /// The derivative of [`linear`]: dX ← dY W + β dX where it is wanted, dW ← dW + dYᵀ X where it is.
 pub fn linear_backward<T: Real>(
-    threads: usize,
+    engine: &Engine,
     (x, w, dy): (&[T], &[T], &[T]),
     dx: Option<(&mut [T], T)>,
     dw: Option<&mut [T]>,
@@ -162,10 +165,10 @@ pub fn linear_backward<T: Real>(
     let xs = Layout::packed(rows, inputs);
     let ws = Layout::packed(outputs, inputs);
     if let Some((dx, beta)) = dx {
-        gemm_on(threads, T::one(), (dy, d), (w, ws), beta, (dx, xs));
+        gemm_on(engine, T::one(), (dy, d), (w, ws), beta, (dx, xs));
     }
     if let Some(dw) = dw {
-        gemm_on(threads, T::one(), (dy, d.t()), (x, xs), T::one(), (dw, ws));
+        gemm_on(engine, T::one(), (dy, d.t()), (x, xs), T::one(), (dw, ws));
     }
 }
 
@@ -204,11 +207,12 @@ mod tests {
             let (x, w) = (random(rows * inputs, 0), random(outputs * inputs, 1));
             let dy = random(rows * outputs, 2);
             let made = |threads| {
+                let engine = Engine::threads(threads);
                 let mut y = vec![0.0; rows * outputs];
-                linear(threads, &x, &w, &mut y, (rows, inputs, outputs));
+                linear(&engine, &x, &w, &mut y, (rows, inputs, outputs));
                 let (mut dx, mut dw) = (vec![0.5; rows * inputs], vec![0.25; outputs * inputs]);
                 let dx_beta = Some((&mut dx[..], 0.0));
-                linear_backward(threads, (&x, &w, &dy), dx_beta, Some(&mut dw), (rows, inputs, outputs));
+                linear_backward(&engine, (&x, &w, &dy), dx_beta, Some(&mut dw), (rows, inputs, outputs));
                 (y, dx, dw)
             };
             let one = made(1);
@@ -223,10 +227,10 @@ mod tests {
         let (inputs, outputs) = (45, 19);
         let (x, w) = (random(8 * inputs, 0), random(outputs * inputs, 1));
         let mut many = vec![0.0; 8 * outputs];
-        linear(1, &x, &w, &mut many, (8, inputs, outputs));
+        linear(&Engine::default(), &x, &w, &mut many, (8, inputs, outputs));
         for (x, many) in x.chunks_exact(inputs).zip(many.chunks_exact(outputs)) {
             let mut one = vec![0.0; outputs];
-            linear(1, x, &w, &mut one, (1, inputs, outputs));
+            linear(&Engine::default(), x, &w, &mut one, (1, inputs, outputs));
             for (a, b) in one.iter().zip(many) {
                 // 45 products of order 1, each rounded to 2^-24
                 assert!((a - b).abs() < 2e-5, "{a} {b}");

@@ -24,7 +24,7 @@ fn a_loss_that_is_not_finite_names_the_examples_of_its_batch_and_nothing_is_upda
     let mut network = job.fresh(0);
     network.y[7] = f32::NAN;
     let before = network.y.clone();
-    let mut buffers = Buffers::new(&setting.decoder);
+    let mut buffers = Buffers::new(&setting);
     let error = job.update(3, &mut network, &batch, &[0.5, 0.5], 1e-3, &mut buffers).unwrap_err().to_string();
     let [a, b] = batch.examples(0) else { panic!("two sequences of each source") };
     let expected = format!(

@@ -216,7 +216,7 @@ fn a_source_without_a_batch_adds_nothing_to_the_gradient() {
     let setting = prepare(&recipe).unwrap().setting;
     let mut orders: Vec<Order> = setting.sources.iter().map(|s| Order::new(1, s, 0)).collect();
     let network = setting.fresh(1, 0);
-    let mut buffers = Buffers::new(&setting.decoder);
+    let mut buffers = Buffers::new(&setting);
     let both = StepBatch::of(&setting, &mut orders, &[(6, 2), (6, 2)]);
     assert_eq!(both.tokens, StepBatch::draw(&setting, &mut orders, 3).tokens);
     let whole = weighted_gradient(&setting, &network, &both, &[0.0, 0.7], &mut buffers);
