@@ -8,9 +8,9 @@ use std::{
 
 use bilevel::rng::Stream;
 use bilevel_llm::{
-    model::Decoder,
+    model::{Decoder, ModelSizes},
     pretrained::save,
-    recipe::{ModelSizes, TokenizerSpec},
+    recipe::TokenizerSpec,
     tokenizer::Tokenizer,
 };
 use serde_json::{Map, Value, json};

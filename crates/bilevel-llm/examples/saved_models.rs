@@ -7,9 +7,9 @@ use std::{error::Error, fs, path::Path};
 
 use bilevel::rng::Stream;
 use bilevel_llm::{
-    model::{Architecture, Batch, Decoder, Family, RopeScaling},
+    model::{Architecture, Batch, Decoder, Family, ModelSizes, RopeScaling},
     pretrained::{ChatTemplate, Checkpoint, Message, save},
-    recipe::{ModelSizes, TokenizerSpec},
+    recipe::TokenizerSpec,
     tokenizer::Tokenizer,
 };
 

@@ -14,8 +14,8 @@ use std::{
 
 use bilevel::rng::Stream;
 use bilevel_llm::{
-    model::{Batch, Decoder},
-    recipe::{ModelSizes, TrainSpec},
+    model::{Batch, Decoder, ModelSizes},
+    recipe::TrainSpec,
     train::{Network, Trained},
 };
 use serde_json::json;

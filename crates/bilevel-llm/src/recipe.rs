@@ -24,7 +24,7 @@ pub use data::{DataSpec, Paths, SourceSpec};
 pub use evaluate::{AnswerForm, EvaluateSpec};
 pub use given::Given;
 pub use method::Method;
-pub use model::{ModelPreset, ModelSizes, ModelSpec, TokenizerSpec};
+pub use model::{ModelPreset, ModelSpec, TokenizerSpec};
 pub(crate) use reweight::grid_points;
 pub use reweight::{Damping, ReweightSpec, Upper, UpperStep};
 pub use settings::{F2baSpec, LessSpec, OdmSpec, ScaleBioSpec};

@@ -11,9 +11,9 @@ use std::{
 use bilevel::rng::Stream;
 use bilevel_llm::{
     PretrainedModel, Recipe,
-    model::Decoder,
+    model::{Decoder, ModelSizes},
     pretrained::{Header, HeaderError, save},
-    recipe::{ModelSizes, TokenizerSpec},
+    recipe::TokenizerSpec,
     tokenizer::Tokenizer,
 };
 use peak_alloc::PeakAlloc;

@@ -5,10 +5,8 @@ use std::{fmt::Write as _, fs, sync::atomic::AtomicBool};
 use bilevel::rng::Stream;
 use bilevel_llm::{
     Recipe, Silent,
-    model::{Architecture, Batch, BatchShape, Decoder, Part, Weights},
-    prepare,
-    recipe::ModelSizes,
-    reweight,
+    model::{Architecture, Batch, BatchShape, Decoder, ModelSizes, Part, Weights},
+    prepare, reweight,
 };
 use peak_alloc::PeakAlloc;
 

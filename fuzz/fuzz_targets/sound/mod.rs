@@ -4,9 +4,9 @@ use std::{fs, path::Path};
 
 use bilevel_llm::{
     PretrainedModel,
-    model::Decoder,
+    model::{Decoder, ModelSizes},
     pretrained::save,
-    recipe::{ModelSizes, TokenizerSpec},
+    recipe::TokenizerSpec,
     tokenizer::Tokenizer,
 };
 

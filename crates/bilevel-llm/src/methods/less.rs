@@ -351,7 +351,7 @@ mod tests {
     #[test]
     fn a_direction_is_where_the_next_update_goes() {
         let decoder = Decoder::new(
-            crate::recipe::ModelSizes {
+            crate::model::ModelSizes {
                 layers: 1,
                 width: 4,
                 heads: 1,

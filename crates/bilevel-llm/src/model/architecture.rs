@@ -1,6 +1,25 @@
 //! What a decoder computes, its parameters apart.
 
-use crate::recipe::ModelSizes;
+use serde::Serialize;
+
+/// The sizes of a decoder, vocabulary apart.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct ModelSizes {
+    /// Decoder blocks.
+    pub layers: usize,
+    /// Width of the residual stream.
+    pub width: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// Width of the SwiGLU block.
+    pub ffn: usize,
+    /// Longest sequence, in tokens.
+    pub context: usize,
+    /// Base of the rotary embedding.
+    pub rope_base: f64,
+}
 
 /// The kinds of decoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,9 +21,8 @@ use std::ops::Range;
 
 use bilevel::rng::Stream;
 
-use crate::recipe::ModelSizes;
 pub use adapters::{Adapters, Target};
-pub use architecture::{Architecture, Family, RopeScaling};
+pub use architecture::{Architecture, Family, ModelSizes, RopeScaling};
 pub use entrances::Entrances;
 use kernels::{Real, cross_entropy, softmax};
 pub use layout::NamedTensor;

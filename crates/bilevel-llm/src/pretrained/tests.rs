@@ -9,8 +9,7 @@ use serde_json::Value;
 
 use super::{gguf::test_file::TestFile, *};
 use crate::{
-    model::{Architecture, Batch, Family, RopeScaling},
-    recipe::ModelSizes,
+    model::{Architecture, Batch, Family, ModelSizes, RopeScaling},
     tokenizer::byte_letter,
 };
 

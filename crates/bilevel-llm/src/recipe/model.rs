@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::is_default;
-use crate::model::Storage;
+use crate::model::{ModelSizes, Storage};
 
 /// `[model]`: a model that others trained, or a preset or the sizes themselves of one that is trained from scratch; a size
 /// that is given replaces the preset's.
@@ -159,23 +159,4 @@ impl ModelSpec {
             rope_base: self.rope_base.unwrap_or(10_000.0),
         }
     }
-}
-
-/// The sizes of a decoder, vocabulary apart.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct ModelSizes {
-    /// Decoder blocks.
-    pub layers: usize,
-    /// Width of the residual stream.
-    pub width: usize,
-    /// Query heads.
-    pub heads: usize,
-    /// Key and value heads.
-    pub kv_heads: usize,
-    /// Width of the SwiGLU block.
-    pub ffn: usize,
-    /// Longest sequence, in tokens.
-    pub context: usize,
-    /// Base of the rotary embedding.
-    pub rope_base: f64,
 }

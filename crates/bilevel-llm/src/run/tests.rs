@@ -9,10 +9,10 @@ use super::{memory::Memory, *};
 use crate::{
     eval::score,
     ledger::Entry,
-    model::{Decoder, Part, Storage, Target},
+    model::{Decoder, ModelSizes, Part, Storage, Target},
     pretrained::Checkpoint,
     progress::Silent,
-    recipe::{Given, ModelSizes, ModelSpec, ReweightSpec, TokenizerSpec, TuneSpec},
+    recipe::{Given, ModelSpec, ReweightSpec, TokenizerSpec, TuneSpec},
     result::Phase,
 };
 

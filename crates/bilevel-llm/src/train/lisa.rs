@@ -163,7 +163,10 @@ impl Network {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recipe::{ModelSizes, Optimizer, TrainSpec};
+    use crate::{
+        model::ModelSizes,
+        recipe::{Optimizer, TrainSpec},
+    };
 
     const LISA: Lisa = Lisa { layers: 2, period: 3, ends: true };
 

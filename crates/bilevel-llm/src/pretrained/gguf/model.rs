@@ -2,9 +2,8 @@
 
 use super::{Format, GgufFile, Value};
 use crate::{
-    model::{Architecture, Decoder, Family, NamedTensor, RopeScaling},
+    model::{Architecture, Decoder, Family, ModelSizes, NamedTensor, RopeScaling},
     pretrained::{PretrainedError, tensors},
-    recipe::ModelSizes,
 };
 
 /// Divisors of the rotary frequencies, in files whose context was stretched.

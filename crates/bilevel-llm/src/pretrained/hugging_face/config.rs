@@ -5,9 +5,8 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use crate::{
-    model::{Architecture, Family, RopeScaling},
+    model::{Architecture, Family, ModelSizes, RopeScaling},
     pretrained::PretrainedError,
-    recipe::ModelSizes,
 };
 
 /// The file's entries, with its path for messages.
