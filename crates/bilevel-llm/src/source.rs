@@ -9,6 +9,7 @@ mod order;
 mod overlap;
 mod reader;
 mod rotation;
+mod sieve;
 mod tokens;
 mod words;
 
@@ -19,6 +20,7 @@ pub use gather::{Gathered, gather};
 pub use order::Order;
 pub use overlap::{Overlap, fingerprint};
 pub use reader::{RECORD_LIMIT, Reader, Summary};
+pub use sieve::{Shared, Sieve};
 pub use tokens::Tokens;
 pub(crate) use words::mix;
 

@@ -23,6 +23,9 @@ pub(super) fn files(mixture: &Mixture) -> Result<Vec<(&'static str, String)>, Ex
     yaml.push_str(
         "#\n# For Axolotl 0.18, to be merged into a configuration. It has no weights: a source stands here once for each whole\n# pass that one epoch makes over it, and once with a slice for the rest. Keep the order shuffled and the doubles in.\n",
     );
+    if mixture.is_chat() {
+        yaml.push_str("chat_template: tokenizer_default\n");
+    }
     yaml.push_str("shuffle_merged_datasets: true\ndataset_exact_deduplication: false\ntrain_on_inputs: false\ndatasets:\n");
     for part in &mixture.parts {
         part.require_records(Target::Axolotl)?;

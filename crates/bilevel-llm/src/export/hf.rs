@@ -52,6 +52,8 @@ pub(super) fn files(mixture: &Mixture) -> Result<Vec<(&'static str, String)>, Ex
                 "examples": part.examples,
                 "passes": part.epochs,
                 "sha256": part.sha256,
+                "is_chat": part.is_chat,
+                "notes": part.notes,
             })
         })
         .collect();

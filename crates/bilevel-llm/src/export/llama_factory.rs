@@ -56,6 +56,11 @@ pub(super) fn files(mixture: &Mixture) -> Result<Vec<(&'static str, String)>, Ex
         names.join(","),
         shares.join(",")
     );
+    if mixture.is_chat() {
+        yaml.push_str(
+            "# Set template to the one of this trainer that writes as the checkpoint's own does.\n",
+        );
+    }
     if is_templated {
         yaml.push_str("# The trainer's own chat template stands in place of the recipe's prompt template.\n");
     }

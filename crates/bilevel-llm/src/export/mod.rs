@@ -9,6 +9,7 @@ mod axolotl;
 mod hf;
 mod llama_factory;
 mod nemo;
+mod records;
 #[cfg(test)]
 mod tests;
 
@@ -91,6 +92,28 @@ pub enum ExportError {
         /// What to do.
         remedy: &'static str,
     },
+    /// A file of the run's data cannot be read.
+    #[error(
+        "{cause}. The recipe changed the records of a source, so that the files are needed to write them; run where they are"
+    )]
+    Data {
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// The data are not those of the run.
+    #[error(
+        "{name}: its files changed since the run, which used {expected} records; now {kept} of {of} would stay. Bring back the files, or run again"
+    )]
+    Changed {
+        /// Source's name, or `validation`, or `test`.
+        name: String,
+        /// Records that stay now.
+        kept: u64,
+        /// Records that there are now.
+        of: u64,
+        /// Records that the run used.
+        expected: u64,
+    },
     /// The recipe inside the result cannot be read.
     #[error("the recipe in weights.json: {0}")]
     Recipe(#[from] ReweightError),
@@ -167,6 +190,10 @@ pub struct Part {
     pub epochs: f64,
     /// SHA-256 of its files.
     pub sha256: String,
+    /// Whether the run wrote its records by the checkpoint's chat template.
+    pub is_chat: bool,
+    /// What else a user of another trainer should know, in words.
+    pub notes: Vec<String>,
 }
 
 /// The sources with the weights of one method.
@@ -185,7 +212,8 @@ pub struct Mixture {
 }
 
 /// Writes a run's mixture for a trainer into a folder, which is made if absent; returns the files. `method` is the
-/// bilevel one when absent, or the first that ran.
+/// bilevel one when absent, or the first that ran. Sources whose records the recipe changed (duplicates and overlaps left out, answers
+/// shuffled, pairs written as conversations) are written as files of records beside it.
 ///
 /// # Errors
 /// [`ExportError`].
@@ -195,7 +223,9 @@ pub fn write(
     method: Option<Method>,
     out: &Path,
 ) -> Result<Vec<PathBuf>, ExportError> {
-    let mixture = Mixture::load(run, method)?;
+    let (result, recipe) = load(run)?;
+    let mut mixture = Mixture::of(&result, &recipe, method)?;
+    let data = records::write(&result, &recipe, &mut mixture, target, out)?;
     let refused = |path: &Path, cause: &std::io::Error| ExportError::File {
         path: path.into(),
         cause: cause.to_string(),
@@ -210,7 +240,24 @@ pub fn write(
             std::fs::write(&path, text).map_err(|e| refused(&path, &e))?;
             Ok(path)
         })
+        .chain(data.into_iter().map(Ok))
         .collect()
+}
+
+/// The result in a folder, and its recipe: the one that is kept beside it, with paths in full, where it is there.
+fn load(run: &Path) -> Result<(RunResult, Recipe), ExportError> {
+    let path = run.join("weights.json");
+    let refused = |cause: String| ExportError::File {
+        path: path.clone(),
+        cause,
+        remedy: "give the result folder of a `reweight` that has ended",
+    };
+    let text = std::fs::read_to_string(&path).map_err(|e| refused(e.to_string()))?;
+    let result: RunResult = serde_json::from_str(&text).map_err(|e| refused(e.to_string()))?;
+    let kept = run.join("recipe.toml");
+    let recipe =
+        if kept.exists() { Recipe::load(&kept)? } else { Recipe::parse(&result.recipe, Path::new(""))? };
+    Ok((result, recipe))
 }
 
 /// The files for a trainer: names and contents.
@@ -227,20 +274,13 @@ pub fn render(target: Target, mixture: &Mixture) -> Result<Vec<(&'static str, St
 }
 
 impl Mixture {
-    /// Reads the `weights.json` of a result folder.
+    /// Reads the result in a folder.
     ///
     /// # Errors
     /// [`ExportError`].
     pub fn load(run: &Path, method: Option<Method>) -> Result<Self, ExportError> {
-        let path = run.join("weights.json");
-        let refused = |cause: String| ExportError::File {
-            path: path.clone(),
-            cause,
-            remedy: "give the result folder of a `reweight` that has ended",
-        };
-        let text = std::fs::read_to_string(&path).map_err(|e| refused(e.to_string()))?;
-        let result: RunResult = serde_json::from_str(&text).map_err(|e| refused(e.to_string()))?;
-        Self::new(&result, method)
+        let (result, recipe) = load(run)?;
+        Self::of(&result, &recipe, method)
     }
 
     /// The mixture of a result.
@@ -248,11 +288,14 @@ impl Mixture {
     /// # Errors
     /// [`ExportError`].
     pub fn new(result: &RunResult, method: Option<Method>) -> Result<Self, ExportError> {
+        Self::of(result, &Recipe::parse(&result.recipe, Path::new(""))?, method)
+    }
+
+    fn of(result: &RunResult, recipe: &Recipe, method: Option<Method>) -> Result<Self, ExportError> {
         let Some(found) = result.of(method) else {
             let method = method.unwrap_or(Method::HgMs).to_string();
             return Err(ExportError::NoMethod { method, known: result.known() });
         };
-        let recipe = Recipe::parse(&result.recipe, Path::new(""))?;
         let p: Vec<f64> = found.weights.iter().map(|w| w.mean).collect();
         let per_example = result.sources.iter().map(|s| {
             // An example without a token under the loss weighs nothing; one token keeps the quotient finite.
@@ -278,10 +321,20 @@ impl Mixture {
                 cause: format!("its recipe has no source `{}`", source.name),
                 remedy: "the file was changed by hand; run again",
             })?;
+            let fields = fields(spec)?;
+            let notes = match &fields {
+                Fields::Messages { .. } if !spec.chat => {
+                    vec![
+                        "the run read these conversations as lines of text, without a chat template"
+                            .to_owned(),
+                    ]
+                }
+                _ => Vec::new(),
+            };
             mixture.parts.push(Part {
                 name: source.name.clone(),
                 paths: spec.path.as_slice().iter().map(|path| absolute(path)).collect(),
-                fields: fields(spec)?,
+                fields,
                 skip: spec.skip,
                 is_cut: spec.take.is_some(),
                 token_share: token_shares[i],
@@ -290,6 +343,8 @@ impl Mixture {
                 examples: source.data.examples,
                 epochs: found.weights[i].epochs,
                 sha256: source.data.sha256.clone(),
+                is_chat: spec.chat,
+                notes,
             });
         }
         Ok(mixture)
@@ -312,11 +367,21 @@ impl Mixture {
                 "  {}: p = {:.6}{spread}, q = {:.6}, {} examples, {:.3} passes, sha256 {}",
                 part.name, part.token_share, part.example_share, part.examples, part.epochs, part.sha256
             ));
+            lines.extend(part.notes.iter().map(|note| format!("    {note}")));
         }
         for name in &self.left_out {
             lines.push(format!("  {name}: left out, its weight rounds to zero"));
         }
+        if self.is_chat() {
+            lines.push("Conversations were written by the chat template of the run's checkpoint, with the loss on the assistant's answers:".into());
+            lines.push("train with that template, which the folder `model` of the run holds.".into());
+        }
         lines
+    }
+
+    /// Whether conversations were written by a chat template.
+    fn is_chat(&self) -> bool {
+        self.parts.iter().any(|part| part.is_chat)
     }
 }
 

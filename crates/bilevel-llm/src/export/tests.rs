@@ -16,6 +16,8 @@ fn part(name: &str, fields: Fields, token_share: f64, example_share: f64, exampl
         examples,
         epochs: 1.5,
         sha256: "0123456789abcdef".into(),
+        is_chat: false,
+        notes: Vec::new(),
     }
 }
 fn pair(prompt: Option<&str>, format: &str) -> Fields {
@@ -203,4 +205,301 @@ fn a_run_is_written_for_every_trainer() {
     }
     let error = write(&folder.path().join("no"), Target::Hf, None, folder.path()).unwrap_err().to_string();
     assert!(error.contains("no/weights.json") && error.contains("result folder"), "{error}");
+}
+
+/// A run over sources that the recipe changed, with the files that it read.
+mod changed_records {
+    use std::fmt::Write as _;
+
+    use super::*;
+    use crate::{
+        recipe::SourceSpec,
+        result::{DataInfo, SourceInfo},
+        source::{Encoder, gather},
+        tokenizer::Tokenizer,
+    };
+
+    const RECIPE: &str = r#"
+[run]
+budget = 10
+[model]
+checkpoint = "model.gguf"
+[data]
+deduplicate = "exact"
+overlap = "remove"
+overlap_words = 3
+[[source]]
+name = "chats"
+path = "chats.jsonl"
+messages = "turns"
+skip = 1
+[[source]]
+name = "clean"
+path = "clean.jsonl"
+prompt = "p"
+response = "r"
+[[source]]
+name = "pairs"
+path = "pairs.jsonl"
+prompt = "q"
+response = "a"
+[[source]]
+name = "text"
+path = "text.txt"
+[[source]]
+name = "wrong"
+path = "wrong.jsonl"
+template = "Q: {q}\nA: "
+response = "a"
+shuffle_answers = true
+[validation]
+path = "v.jsonl"
+prompt = "p"
+response = "r"
+[test]
+path = "t.jsonl"
+prompt = "p"
+response = "r"
+"#;
+
+    fn lines(records: &[Value]) -> String {
+        records.iter().fold(String::new(), |mut text, record| {
+            let _ = writeln!(text, "{record}");
+            text
+        })
+    }
+
+    fn files() -> [(&'static str, String); 7] {
+        let turns = |q: &str, a: &str| json!({ "turns": [{"from": "system", "value": "be brief"}, {"from": "human", "value": q}, {"from": "gpt", "value": a}] });
+        [
+            ("v.jsonl", lines(&[json!({"p": "the first of all", "r": "validation"})])),
+            ("t.jsonl", lines(&[json!({"p": "the last of all", "r": "test"})])),
+            (
+                "chats.jsonl",
+                lines(&[
+                    turns("skipped", "skipped"),
+                    turns("one and one", "two"),
+                    turns("one and one", "two"),
+                    turns("up or down", "up"),
+                ]),
+            ),
+            ("clean.jsonl", lines(&[json!({"p": "nothing to", "r": "leave out"})])),
+            // the second stands in the test set
+            (
+                "pairs.jsonl",
+                lines(&[
+                    json!({"q": "name a colour", "a": "red"}),
+                    json!({"q": "the last of all", "a": "test"}),
+                    json!({"q": "name a beast", "a": "cat"}),
+                ]),
+            ),
+            (
+                "text.txt",
+                "A text of some words.\n\na  text of some words.\n\nAnother one, of others.\n".to_owned(),
+            ),
+            (
+                "wrong.jsonl",
+                lines(&[
+                    json!({"q": "1", "a": "one"}),
+                    json!({"q": "2", "a": "two"}),
+                    json!({"q": "3", "a": "three"}),
+                ]),
+            ),
+        ]
+    }
+
+    /// The result folder of a run of this recipe.
+    fn run(folder: &Path, recipe: &str) {
+        for (name, text) in files() {
+            std::fs::write(folder.join(name), text).unwrap();
+        }
+        let recipe = Recipe::parse(recipe, folder).unwrap();
+        let tokenizer =
+            Tokenizer::new(&crate::recipe::TokenizerSpec::Bytes, std::iter::empty::<String>()).unwrap();
+        let plain = |spec: &DataSpec| DataSpec { chat: false, ..spec.clone() };
+        let sources: Vec<SourceSpec> = recipe
+            .sources
+            .iter()
+            .map(|s| SourceSpec { name: s.name.clone(), data: plain(&s.data) })
+            .collect();
+        let sources: Vec<&SourceSpec> = sources.iter().collect();
+        let all = gather(&recipe, &sources, Encoder::new(&tokenizer, None), 100).unwrap();
+        let weights: Vec<Value> =
+            all.infos.iter().map(|_| json!({"mean": 0.2, "sd": null, "epochs": 1.0})).collect();
+        let result = json!({
+            "schema": 1, "versions": {}, "sources": all.infos, "validation": all.validation.info, "test": all.test.info,
+            "model": {"parameters": 1, "layers": 1, "width": 1, "context": 1, "vocabulary": 1}, "seeds": [1], "budget": 10,
+            "methods": [{"method": "hg-ms", "weights": weights, "seeds": [], "test_loss": 1.0, "test_loss_sd": null}],
+            "comparisons": [], "warnings": [], "recipe": recipe.to_toml(),
+        });
+        let run = folder.join("run");
+        std::fs::create_dir_all(&run).unwrap();
+        std::fs::write(run.join("weights.json"), result.to_string()).unwrap();
+        std::fs::write(run.join("recipe.toml"), recipe.to_toml()).unwrap();
+    }
+
+    fn records(path: &Path) -> Vec<Value> {
+        let text = std::fs::read_to_string(path).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    #[test]
+    fn are_written_as_the_run_used_them_and_others_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        run(folder.path(), RECIPE);
+        let out = folder.path().join("out");
+        let written = write(&folder.path().join("run"), Target::Axolotl, None, &out).unwrap();
+        let data = |name: &str| out.join("data").join(name);
+        assert_eq!(
+            written,
+            [
+                out.join("axolotl.yaml"),
+                data("chats.jsonl"),
+                data("pairs.jsonl"),
+                data("text.jsonl"),
+                data("wrong.jsonl")
+            ]
+        );
+        let message = |role: &str, content: &str| json!({ "role": role, "content": content });
+        let chat = |q: &str, a: &str| json!({ "messages": [message("system", "be brief"), message("user", q), message("assistant", a)] });
+        assert_eq!(records(&data("chats.jsonl")), [chat("one and one", "two"), chat("up or down", "up")]);
+        let pair = |p: &str, r: &str| json!({ "prompt": p, "response": r });
+        assert_eq!(
+            records(&data("pairs.jsonl")),
+            [pair("name a colour", "red"), pair("name a beast", "cat")]
+        );
+        assert_eq!(
+            records(&data("text.jsonl")),
+            [json!({"text": "A text of some words.\n"}), json!({"text": "Another one, of others.\n"})]
+        );
+        let wrong = [pair("Q: 1\nA: ", "two"), pair("Q: 2\nA: ", "three"), pair("Q: 3\nA: ", "one")];
+        assert_eq!(records(&data("wrong.jsonl")), wrong);
+
+        let yaml = std::fs::read_to_string(out.join("axolotl.yaml")).unwrap();
+        // the originals are not named but where nothing was changed
+        for (name, is_named) in [("chats", false), ("clean", true), ("pairs", false), ("wrong", false)] {
+            let original = absolute(&folder.path().join(format!("{name}.jsonl")));
+            assert_eq!(yaml.contains(&quoted_path(&original)), is_named, "{name}: {yaml}");
+        }
+        assert!(yaml.contains(&quoted_path(&absolute(&data("wrong.jsonl")))), "{yaml}");
+        for part in [
+            "data/chats.jsonl holds its records as the run used them: 1 left out as duplicates or overlaps",
+            "with the answers of others (shuffle_answers)",
+            "the run read these conversations as lines of text",
+            "field_instruction: \"prompt\"\n      field_output: \"response\"\n      format: \"{instruction}\\n\"",
+            "format: \"{instruction}\"\n",
+            "field_messages: \"messages\"",
+            "type: completion\n    field: \"text\"",
+        ] {
+            assert!(yaml.contains(part), "{part} is not in {yaml}");
+        }
+        assert!(!yaml.contains("train[1:") && !yaml.contains("chat_template: tokenizer_default"), "{yaml}");
+        for target in [Target::Hf, Target::Nemo] {
+            write(&folder.path().join("run"), target, None, &out).unwrap();
+        }
+        let python = std::fs::read_to_string(out.join("mixture.py")).unwrap();
+        assert!(
+            python.contains(&quoted_path(&absolute(&data("text.jsonl")))) && !python.contains("sample_by")
+        );
+    }
+
+    /// Pairs that a chat template writes are conversations for every trainer.
+    #[test]
+    fn pairs_of_a_chat_are_conversations() {
+        let folder = tempfile::tempdir().unwrap();
+        let recipe = RECIPE
+            .replace("deduplicate = \"exact\"", "")
+            .replace("overlap = \"remove\"", "")
+            .replace("[[source]]\nname = \"text\"\npath = \"text.txt\"\n", "")
+            .replace("response = \"a\"\n[[source]]", "response = \"a\"\nchat = true\n[[source]]")
+            .replace("messages = \"turns\"", "messages = \"turns\"\nchat = true");
+        run(folder.path(), &recipe);
+        let out = folder.path().join("out");
+        let written = write(&folder.path().join("run"), Target::Axolotl, None, &out).unwrap();
+        // the conversations of chats are such already
+        assert_eq!(written.len(), 3);
+        let pairs = records(&out.join("data/pairs.jsonl"));
+        assert_eq!(pairs.len(), 3);
+        assert_eq!(
+            pairs[0],
+            json!({ "messages": [{"role": "user", "content": "name a colour"}, {"role": "assistant", "content": "red"}] })
+        );
+        let yaml = std::fs::read_to_string(out.join("axolotl.yaml")).unwrap();
+        for part in
+            ["chat_template: tokenizer_default\n", "by the chat template of the run's checkpoint", "(chat)"]
+        {
+            assert!(yaml.contains(part), "{part} is not in {yaml}");
+        }
+        assert!(!yaml.contains("as lines of text"), "{yaml}");
+        let hf = folder.path().join("hf");
+        write(&folder.path().join("run"), Target::Hf, None, &hf).unwrap();
+        let list = std::fs::read_to_string(hf.join("mixture.json")).unwrap();
+        let list: Value = serde_json::from_str(&list).unwrap();
+        let chats: Vec<bool> =
+            list["sources"].as_array().unwrap().iter().map(|s| s["is_chat"] == true).collect();
+        assert_eq!(chats, [true, false, true, false]);
+    }
+
+    #[test]
+    fn are_refused_when_the_files_are_others_or_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        run(folder.path(), RECIPE);
+        let export = || {
+            write(&folder.path().join("run"), Target::Hf, None, &folder.path().join("out"))
+                .unwrap_err()
+                .to_string()
+        };
+        let path = folder.path().join("pairs.jsonl");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replace("red", "the last of all")).unwrap();
+        let error = export();
+        assert!(
+            error.starts_with("pairs: its files changed since the run, which used 2 records; now 1 of 3"),
+            "{error}"
+        );
+        std::fs::remove_file(&path).unwrap();
+        let error = export();
+        assert!(error.contains("pairs.jsonl") && error.contains("run where they are"), "{error}");
+    }
+
+    #[test]
+    fn of_several_kinds_are_refused() {
+        let mut mixed = part("mixed", pair(Some("prompt"), "{instruction}\n"), 1.0, 1.0, 2);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mixed.jsonl");
+        std::fs::write(
+            &path,
+            lines(&[
+                json!({"prompt": "p", "response": "r"}),
+                json!({"text": "t"}),
+                json!({"prompt": "p", "response": "r"}),
+            ]),
+        )
+        .unwrap();
+        let info = DataInfo { examples: 2, removed: 1, ..DataInfo::default() };
+        mixed.paths = vec![path.clone()];
+        let recipe = Recipe::parse(&format!("[run]\nbudget = 1\n[data]\ndeduplicate = \"exact\"\n[[source]]\nname = \"mixed\"\npath = {path:?}\n[validation]\npath = {path:?}\n[test]\npath = {path:?}\n"), Path::new("")).unwrap();
+        let sha256 = {
+            let mut reader = crate::source::Reader::new(&recipe.test);
+            assert_eq!((&mut reader).count(), 3);
+            reader.finish("test").unwrap().sha256
+        };
+        let result: RunResult = serde_json::from_str(RESULT).unwrap();
+        let whole = DataInfo { examples: 3, sha256: sha256.clone(), ..DataInfo::default() };
+        let result = RunResult {
+            sources: vec![SourceInfo {
+                name: "mixed".into(),
+                data: DataInfo { sha256, ..info },
+                ..SourceInfo::default()
+            }],
+            validation: whole.clone(),
+            test: whole,
+            ..result
+        };
+        let mut mixture = Mixture { parts: vec![mixed], ..mixture() };
+        let error = records::write(&result, &recipe, &mut mixture, Target::Hf, folder.path())
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("hf cannot read source `mixed`: its records are of several kinds"), "{error}");
+    }
 }

@@ -1,6 +1,6 @@
 //! All data of a recipe as tokens: read, held against one another, and cleaned.
 
-use super::{Dataset, Encoder, Overlap, Reader, Record, Seen};
+use super::{Dataset, Encoder, Reader, Record, Sieve};
 use crate::{
     error::{DataError, ReweightError},
     recipe::{DataSpec, Deduplicate, OnOverlap, Recipe, SourceSpec},
@@ -38,49 +38,41 @@ pub fn gather(
     let read = |name: &str, spec: &DataSpec, is_kept: &mut dyn FnMut(&Record) -> bool| {
         Dataset::read(name, Reader::new(spec), encoder, context, data.scratch.as_deref(), is_kept)
     };
-    let stays = data.overlap != OnOverlap::Remove;
-    let mut in_test = Overlap::new(data.overlap_words, data.overlap_share);
-    let mut in_validation = in_test.clone();
+    let mut sieve = Sieve::new(data);
     let test = read("test", &recipe.test, &mut |record| {
-        in_test.add(record);
+        sieve.test(record);
         true
     })?;
-    in_test.finish();
+    sieve.end_of_test();
     let mut shared = 0;
     let validation = read("validation", &recipe.validation, &mut |record| {
-        let is_in_test = in_test.holds(record);
+        let (is_in_test, is_kept) = sieve.validation(record);
         shared += u64::from(is_in_test);
-        let is_kept = stays || !is_in_test;
-        if is_kept {
-            in_validation.add(record);
-        }
         is_kept
     })?;
-    in_validation.finish();
+    sieve.end_of_validation();
     let mut warnings = Vec::new();
     if shared > 0 {
         let of = validation.info.examples + validation.info.removed;
         refuse(data.overlap, "the validation set", shared, of, "test")?;
         warnings.push(format!(
             "{shared} of {of} validation examples also stand in the test set; {}",
-            if stays { "the test loss will be too low. Take them out" } else { "they were left out" }
+            match data.overlap {
+                OnOverlap::Remove => "they were left out",
+                _ => "the test loss will be too low. Take them out",
+            }
         ));
     }
-    let mut seen = Seen::new((data.deduplicate == Deduplicate::Near).then_some(data.similarity));
     let (mut sets, mut infos) = (Vec::new(), Vec::new());
     for (number, spec) in sources.iter().enumerate() {
         let mut info = SourceInfo { name: spec.name.clone(), ..SourceInfo::default() };
         let set = read(&spec.name, &spec.data, &mut |record| {
-            let (validation, test) = (in_validation.holds(record), in_test.holds(record));
-            info.overlap_with_validation += u64::from(validation);
-            info.overlap_with_test += u64::from(test);
-            if (validation || test) && !stays {
-                return false;
-            }
-            let earlier = seen.repeats(record, number as u32);
-            info.duplicates += u64::from(earlier == Some(number as u32));
-            info.duplicates_of_others += u64::from(earlier.is_some_and(|e| e != number as u32));
-            earlier.is_none() || data.deduplicate == Deduplicate::None
+            let shared = sieve.source(record, number as u32);
+            info.overlap_with_validation += u64::from(shared.with_validation);
+            info.overlap_with_test += u64::from(shared.with_test);
+            info.duplicates += u64::from(shared.repeats == Some(number as u32));
+            info.duplicates_of_others += u64::from(shared.repeats.is_some_and(|r| r != number as u32));
+            shared.is_kept
         })?;
         info.data = set.info.clone();
         let of = info.data.examples + info.data.removed;
@@ -145,7 +137,7 @@ fn warnings_of(info: &SourceInfo, set: &Dataset, recipe: &Recipe, context: usize
     }
     if info.data.removed > 0 {
         warnings.push(format!(
-            "source {name}: its files still hold the {} examples that were left out, and so does what another trainer reads by an exported recipe",
+            "source {name}: its files still hold the {} examples that were left out; `bilevel export` writes those that stayed for other trainers",
             info.data.removed
         ));
     }
