@@ -210,8 +210,10 @@ impl Recipe {
         if let Some(TokenizerSpec::File { path }) = &mut self.tokenizer {
             *path = folder.join(&path);
         }
-        if let Some(Given::File(path) | Given::OfMethod { file: path, .. }) = &mut self.reweight.given {
-            *path = folder.join(&path);
+        for given in [&mut self.reweight.given, &mut self.reweight.initial] {
+            if let Some(Given::File(path) | Given::OfMethod { file: path, .. }) = given {
+                *path = folder.join(&path);
+            }
         }
         if let Some(checkpoint) = &mut self.model.checkpoint {
             *checkpoint = folder.join(&checkpoint);

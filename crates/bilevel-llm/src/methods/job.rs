@@ -6,7 +6,7 @@ use super::{Search, limits};
 use crate::{
     error::ReweightError,
     ledger::{Entry, Ledger},
-    recipe::Method,
+    recipe::{Given, Method},
     source::Order,
     train::{Buffers, Network, Setting, StepBatch, StepLosses, step_size, weighted_gradient},
 };
@@ -94,8 +94,9 @@ impl Job<'_> {
     /// The recipe's starting weights, or equal ones, within its bounds.
     pub fn initial(&self) -> Vec<f64> {
         self.limited(match &self.setting.recipe.reweight.initial {
-            Some(initial) => self.setting.sources.iter().map(|s| initial[&s.name]).collect(),
-            None => self.uniform(),
+            Some(Given::Weights(initial)) => self.setting.sources.iter().map(|s| initial[&s.name]).collect(),
+            // a file was read before the run began
+            Some(Given::File(_) | Given::OfMethod { .. }) | None => self.uniform(),
         })
     }
 

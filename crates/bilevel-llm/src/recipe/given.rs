@@ -9,10 +9,13 @@ use bilevel::ConfigError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Method, Recipe, reweight::need_simplex};
+use super::{
+    Method, Recipe,
+    reweight::{need_simplex, need_start},
+};
 use crate::{error::ReweightError, result::RunResult};
 
-/// The weights of the method `given`.
+/// Weights: of the method `given`, or those at which a search starts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(
     untagged,
@@ -38,25 +41,32 @@ impl Recipe {
     /// # Errors
     /// When the file cannot be read, is not the result of a run, has not that method, or has other sources than the recipe.
     pub fn with_given_weights(&self) -> Result<Self, ReweightError> {
-        let (file, method) = match &self.reweight.given {
-            Some(Given::File(file)) => (file, None),
-            Some(Given::OfMethod { file, method }) => (file, Some(*method)),
-            Some(Given::Weights(_)) | None => return Ok(self.clone()),
-        };
-        let weights = read(file, method)?;
+        type Need = fn(&str, &BTreeMap<String, f64>, &[&str]) -> Result<(), ConfigError>;
         let names: Vec<&str> = self.sources.iter().map(|source| source.name.as_str()).collect();
-        need_simplex("reweight.given", &weights, &names).map_err(|error| ConfigError {
-            remedy: format!("{} (weights of {})", error.remedy, file.display()),
-            ..error
-        })?;
         let mut recipe = self.clone();
-        recipe.reweight.given = Some(Given::Weights(weights));
+        let fields: [(&str, Need, &mut Option<Given>); 2] = [
+            ("reweight.given", need_simplex, &mut recipe.reweight.given),
+            ("reweight.initial", need_start, &mut recipe.reweight.initial),
+        ];
+        for (field, need, given) in fields {
+            let (file, method) = match given {
+                Some(Given::File(file)) => (file, None),
+                Some(Given::OfMethod { file, method }) => (file, Some(*method)),
+                Some(Given::Weights(_)) | None => continue,
+            };
+            let weights = read(field, file, method)?;
+            need(field, &weights, &names).map_err(|error| ConfigError {
+                remedy: format!("{} (weights of {})", error.remedy, file.display()),
+                ..error
+            })?;
+            *given = Some(Given::Weights(weights));
+        }
         Ok(recipe)
     }
 }
 
-fn read(file: &Path, method: Option<Method>) -> Result<BTreeMap<String, f64>, ReweightError> {
-    let refuse = |remedy: String| ConfigError::new("reweight.given", file.display(), remedy);
+fn read(field: &str, file: &Path, method: Option<Method>) -> Result<BTreeMap<String, f64>, ReweightError> {
+    let refuse = |remedy: String| ConfigError::new(field, file.display(), remedy);
     let text = std::fs::read_to_string(file).map_err(|error| {
         refuse(format!("{error}; give the weights.json of a run that has ended, or numbers"))
     })?;

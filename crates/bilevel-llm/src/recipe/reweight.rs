@@ -47,9 +47,10 @@ pub struct ReweightSpec {
     /// make, in every method; weights above it are moved to the nearest that keep to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_epochs: Option<f64>,
-    /// Starting weights by source name, all sources, sum 1; uniform when absent.
+    /// Starting weights: by source name, all sources, sum 1; or those of another run, the path of its `weights.json`; uniform when
+    /// absent.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub initial: Option<BTreeMap<String, f64>>,
+    pub initial: Option<Given>,
     /// Spacing of the grid on the simplex.
     pub grid_step: f64,
     /// Power of the sources' tokens to which the method `temperature` sets the weights, in [0, 1]: 0 is uniform, 1 proportional.
@@ -368,15 +369,8 @@ impl ReweightSpec {
             self.proxies,
             &format!("at least one more than the {k} sources, or a line does not fit"),
         )?;
-        if let Some(initial) = &self.initial {
-            need_simplex("reweight.initial", initial, names)?;
-            if let Some((name, weight)) = initial.iter().find(|(_, w)| **w == 0.0) {
-                return Err(ConfigError::new(
-                    format!("reweight.initial.{name}"),
-                    weight,
-                    "weights lie in the simplex: each above 0 (a zero could never rise again) and at most 1",
-                ));
-            }
+        if let Some(Given::Weights(initial)) = &self.initial {
+            need_start("reweight.initial", initial, names)?;
         }
         if let Some(Given::Weights(given)) = &self.given {
             need_simplex("reweight.given", given, names)?;
@@ -397,6 +391,23 @@ const MOST_POINTS: f64 = 1000.0;
 pub fn grid_points(k: usize, spacing: f64) -> f64 {
     let n = (1.0 / spacing).round();
     (1..k).fold(1.0, |c, i| c * (n + i as f64) / i as f64)
+}
+
+/// Refuses weights at which a search cannot start: those that [`need_simplex`] refuses, and zeros.
+pub(super) fn need_start(
+    field: &str,
+    weights: &BTreeMap<String, f64>,
+    names: &[&str],
+) -> Result<(), ConfigError> {
+    need_simplex(field, weights, names)?;
+    match weights.iter().find(|(_, weight)| **weight == 0.0) {
+        Some((name, weight)) => Err(ConfigError::new(
+            format!("{field}.{name}"),
+            weight,
+            "weights lie in the simplex: each above 0 (a zero could never rise again) and at most 1",
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Refuses weights that are not one for each source in the simplex.

@@ -77,7 +77,7 @@ fn a_chat_wants_a_checkpoint_and_conversations() {
 fn a_recipe_survives_its_own_toml() {
     let mut recipe = Recipe::parse(SMALL, Path::new("")).unwrap();
     recipe.reweight.damping = Damping::Fixed(0.5);
-    recipe.reweight.initial = Some([("a".to_owned(), 0.25), ("b".to_owned(), 0.75)].into());
+    recipe.reweight.initial = Some(Given::Weights([("a".to_owned(), 0.25), ("b".to_owned(), 0.75)].into()));
     recipe.reweight.step = UpperStep::Reach(2.5);
     recipe.reweight.given = Some(Given::OfMethod { file: "a/weights.json".into(), method: Method::Less });
     recipe.tokenizer = Some(TokenizerSpec::Bpe { vocabulary: 300 });

@@ -286,6 +286,46 @@ fn weights_of_another_run_are_transferred_by_its_file_and_the_file_is_not_needed
     assert_eq!(resume(&folder.path().join("large"), &mut Silent, &AtomicBool::new(false)).unwrap(), result);
 }
 
+#[test]
+fn a_search_starts_at_the_weights_that_another_run_found() {
+    let (folder, mut first) = folder(&["up", "noise"]);
+    first.run.budget = 20_000;
+    first.reweight.methods = vec![Method::Random, Method::Given];
+    first.reweight.given = Some(Given::Weights([("up".to_owned(), 1.0), ("noise".to_owned(), 0.0)].into()));
+    first.run.out = folder.path().join("first");
+    let learned = run(&first).methods[0].seeds[0].weights.clone();
+    let file = first.run.out.join("weights.json");
+
+    let mut recipe = first.clone();
+    recipe.reweight.given = None;
+    recipe.reweight.initial = Some(Given::File(file.clone()));
+    recipe.reweight.methods = vec![Method::HgMs];
+    recipe.run.out = folder.path().join("second");
+    run(&recipe);
+    let trace = fs::read_to_string(recipe.run.out.join("trace.jsonl")).unwrap();
+    let row: crate::TraceRow = serde_json::from_str(trace.lines().next().unwrap()).unwrap();
+    assert_eq!(row.step, 0);
+    for (started, learned) in row.weights.iter().zip(&learned) {
+        // by way of their logarithms
+        assert!((started - learned).abs() < 1e-12, "{started} {learned}");
+    }
+    // the recipe that is kept says them in numbers
+    let kept = Recipe::load(&recipe.run.out.join("recipe.toml")).unwrap();
+    assert!(matches!(kept.reweight.initial, Some(Given::Weights(_))));
+
+    let mut refused = |initial: Given| {
+        recipe.reweight.initial = Some(initial);
+        prepare(&recipe).unwrap_err().to_string()
+    };
+    let error = refused(Given::OfMethod { file: file.clone(), method: Method::Given });
+    assert!(error.contains("reweight.initial.noise = 0") && error.contains("never rise again"), "{error}");
+    assert!(error.contains("first/weights.json"), "{error}");
+    let error = refused(Given::OfMethod { file: file.clone(), method: Method::HgMs });
+    assert!(error.contains("reweight.initial = ") && error.contains("no weights of hg-ms"), "{error}");
+    let error = refused(Given::File(folder.path().join("none.json")));
+    assert!(error.contains("none.json") && error.contains("run that has ended"), "{error}");
+}
+
 /// The weights of two sources by name, equal.
 fn equal() -> Given {
     Given::Weights([("up".to_owned(), 0.5), ("noise".to_owned(), 0.5)].into())
