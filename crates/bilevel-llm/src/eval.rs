@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     model::{Decoder, Weights, Workspace},
     recipe::Method,
-    result::{Comparison, Estimate, Verdict},
+    result::{Comparison, Estimate, ExactMatchDifference, Verdict},
     source::Dataset,
 };
 
@@ -81,14 +81,44 @@ const RESAMPLES: usize = 2000;
 /// seeds) and from the seeds (bootstrap over seeds, times √(n/(n − 1)), by which a bootstrap over n items is too
 /// small). One seed has no second part, and no verdict.
 pub fn compare(method: Method, baseline: Method, ours: &[&Scores], theirs: &[&Scores]) -> Comparison {
-    let seeds = ours.len();
-    let examples = ours[0].sums.len();
     let counts: Vec<f64> = ours[0].counts.iter().map(|&c| c as f64).collect();
-    let differences: Vec<Vec<f64>> = ours
-        .iter()
-        .zip(theirs)
-        .map(|(a, b)| a.sums.iter().zip(&b.sums).map(|(a, b)| a - b).collect())
-        .collect();
+    let of = |scores: &[&Scores]| scores.iter().map(|s| s.sums.clone()).collect::<Vec<_>>();
+    let Paired { difference, standard_error, interval } = paired(&of(ours), &of(theirs), &counts, 0.0);
+    let verdict = verdict(-difference, standard_error, ours.len());
+    Comparison { method, baseline, difference, standard_error, interval, verdict, exact_match: None }
+}
+
+/// Compares the final answers of two methods' models, paired by seed and by example, as [`compare`] does the losses: a 1 for a right
+/// answer and a 0 for a wrong one, for each seed and example. `None` when no example was asked.
+///
+/// Where the models differ on few examples, or on none, a bootstrap of these examples says that nothing is uncertain. The part of the
+/// standard error from the examples is therefore at least 1/(n + 2), that of n examples without a difference under half an example
+/// for either side (Agresti and Min, Statistics in Medicine 24, 2005).
+pub fn compare_answers(ours: &[Vec<f64>], theirs: &[Vec<f64>]) -> Option<ExactMatchDifference> {
+    let examples = ours[0].len();
+    if examples == 0 {
+        return None;
+    }
+    let least = 1.0 / (examples as f64 + 2.0);
+    let Paired { difference, standard_error, interval } =
+        paired(ours, theirs, &vec![1.0; examples], least * least);
+    let verdict = verdict(difference, standard_error, ours.len());
+    Some(ExactMatchDifference { difference, standard_error, interval, verdict })
+}
+
+/// A mean difference, its standard error, and its 95 % interval.
+struct Paired {
+    difference: f64,
+    standard_error: f64,
+    interval: (f64, f64),
+}
+
+/// The difference of sums over the sum of counts; each seed has a sum for every example. The variance from the examples is at least
+/// `least`.
+fn paired(ours: &[Vec<f64>], theirs: &[Vec<f64>], counts: &[f64], least: f64) -> Paired {
+    let (seeds, examples) = (ours.len(), counts.len());
+    let differences: Vec<Vec<f64>> =
+        ours.iter().zip(theirs).map(|(a, b)| a.iter().zip(b).map(|(a, b)| a - b).collect()).collect();
     let mean = |s: &[usize], e: &[usize]| {
         let total: f64 = e.iter().map(|&j| counts[j]).sum();
         s.iter().map(|&i| e.iter().map(|&j| differences[i][j]).sum::<f64>()).sum::<f64>()
@@ -96,7 +126,6 @@ pub fn compare(method: Method, baseline: Method, ours: &[&Scores], theirs: &[&Sc
     };
     let all_seeds: Vec<usize> = (0..seeds).collect();
     let all_examples: Vec<usize> = (0..examples).collect();
-    let difference = mean(&all_seeds, &all_examples);
     let per_seed: Vec<f64> = all_seeds.iter().map(|&s| mean(&[s], &all_examples)).collect();
     let mut stream = Stream::new(0, 0x626f_6f74);
     let mut draw = |n: usize| -> Vec<usize> { (0..n).map(|_| stream.below(n as u64) as usize).collect() };
@@ -109,19 +138,25 @@ pub fn compare(method: Method, baseline: Method, ours: &[&Scores], theirs: &[&Sc
     }
     let n = seeds as f64;
     let from_seeds = if seeds > 1 { variance(&by_seeds) * n / (n - 1.0) } else { 0.0 };
-    let standard_error = (variance(&by_examples) + from_seeds).sqrt();
     jointly.sort_by(f64::total_cmp);
-    let verdict = if seeds < 2 {
+    Paired {
+        difference: mean(&all_seeds, &all_examples),
+        standard_error: (variance(&by_examples).max(least) + from_seeds).sqrt(),
+        interval: (jointly[RESAMPLES / 40], jointly[RESAMPLES - 1 - RESAMPLES / 40]),
+    }
+}
+
+/// What may be said of an advantage.
+fn verdict(advantage: f64, standard_error: f64, seeds: usize) -> Verdict {
+    if seeds < 2 {
         Verdict::OneSeed
-    } else if difference < -2.0 * standard_error {
+    } else if advantage > 2.0 * standard_error {
         Verdict::Better
-    } else if difference > 2.0 * standard_error {
+    } else if advantage < -2.0 * standard_error {
         Verdict::Worse
     } else {
         Verdict::NoDifference
-    };
-    let interval = (jointly[RESAMPLES / 40], jointly[RESAMPLES - 1 - RESAMPLES / 40]);
-    Comparison { method, baseline, difference, standard_error, interval, verdict }
+    }
 }
 
 /// A mean over examples and seeds, with its 95 % interval: the quantiles of a joint bootstrap over both, 2,000 resamples. Each
@@ -186,6 +221,37 @@ mod tests {
         let result = compare(Method::HgMs, Method::Uniform, &[&scores(-1.0, 1)], &[&scores(0.0, 2)]);
         assert!(result.difference < -10.0 * result.standard_error, "{result:?}");
         assert_eq!(result.verdict, Verdict::OneSeed);
+    }
+
+    /// Answers of two seeds, of which these are right in both.
+    fn right(examples: usize, of: impl Fn(usize) -> bool) -> Vec<Vec<f64>> {
+        let one: Vec<f64> = (0..examples).map(|i| f64::from(u8::from(of(i)))).collect();
+        vec![one.clone(), one]
+    }
+
+    #[test]
+    fn answers_are_compared_example_by_example() {
+        // of 100 examples ours has 0..40, theirs 10..30: 20 for us, none for them
+        let (ours, theirs) = (right(100, |i| i < 40), right(100, |i| (10..30).contains(&i)));
+        let result = compare_answers(&ours, &theirs).unwrap();
+        assert!((result.difference - 0.2).abs() < 1e-12);
+        // a share of 0.2 of 100: √(0.2 · 0.8 / 100) = 0.04, known to 1/√4000 from 2000 resamples
+        assert!((result.standard_error / 0.04 - 1.0).abs() < 0.1, "{result:?}");
+        assert!(result.interval.0 > 0.1 && result.interval.1 < 0.3, "{result:?}");
+        assert_eq!(result.verdict, Verdict::Better);
+        assert_eq!(compare_answers(&theirs, &ours).unwrap().verdict, Verdict::Worse);
+        // unpaired shares of 0.4 and 0.2 would have √(0.24 + 0.16)/10 = 0.063
+        assert!(result.standard_error < 0.05);
+    }
+
+    #[test]
+    fn equal_answers_are_no_certainty_and_no_examples_no_comparison() {
+        let all = right(8, |_| true);
+        let result = compare_answers(&all, &all).unwrap();
+        assert_eq!((result.difference, result.standard_error), (0.0, 0.1));
+        assert_eq!(result.verdict, Verdict::NoDifference);
+        assert_eq!(compare_answers(&[vec![]], &[vec![]]), None);
+        assert_eq!(compare_answers(&all[..1], &right(8, |_| false)[..1]).unwrap().verdict, Verdict::OneSeed);
     }
 
     #[test]

@@ -251,17 +251,33 @@ pub struct Comparison {
     pub interval: (f64, f64),
     /// What may be said; below two standard errors it is `NoDifference`.
     pub verdict: Verdict,
+    /// The same of exact match; absent when it was not asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exact_match: Option<ExactMatchDifference>,
+}
+
+/// A paired comparison of the final answers of two methods' retrained models.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExactMatchDifference {
+    /// Share of right answers of `method` minus that of `baseline`; positive is better.
+    pub difference: f64,
+    /// Its standard error, as of the test loss, but not below that of examples on which both models are equally right.
+    pub standard_error: f64,
+    /// 95 % interval of the paired bootstrap over examples and seeds.
+    pub interval: (f64, f64),
+    /// What may be said; below two standard errors it is `NoDifference`.
+    pub verdict: Verdict,
 }
 
 /// Outcome of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// Lower loss by more than two standard errors.
+    /// Lower loss, or more right answers, by more than two standard errors.
     Better,
     /// Within two standard errors.
     NoDifference,
-    /// Higher loss by more than two standard errors.
+    /// Higher loss, or fewer right answers, by more than two standard errors.
     Worse,
     /// One seed: how much the models differ from seed to seed is not known, and nothing may be said.
     OneSeed,

@@ -16,7 +16,7 @@ use super::{
     plus_minus,
 };
 use curves::{certificate, source_losses, validation, weights_over_time};
-use data::{PerMethod, PerSeed};
+use data::{PerMethod, PerSeed, said};
 use evaluation::evaluation;
 use predictions::predictions;
 use tables::{ledger, settings, sources};
@@ -76,7 +76,7 @@ fn lead(outcome: &Outcome) -> String {
     }
     for baseline in ["uniform", "proportional"] {
         if let Some(comparison) = outcome.comparison(&main.method, baseline) {
-            let (class, words) = comparison.verdict();
+            let (class, words) = said(comparison.verdict);
             let _ = writeln!(
                 html,
                 "<p>Test loss against {baseline} weights at the same number of tokens: <b class=\"{class}\">{words}</b>, {} nats per token (± one standard error; paired over test examples and seeds).</p>",
@@ -152,7 +152,7 @@ fn methods(outcome: &Outcome, timings: &Timings) -> String {
     };
     let against = |method: &str, baseline: &str| match outcome.comparison(method, baseline) {
         Some(comparison) => {
-            let (class, words) = comparison.verdict();
+            let (class, words) = said(comparison.verdict);
             let number = plus_minus(or_nan(comparison.difference), or_nan(comparison.standard_error), 3);
             Cell::Html(format!("<b class=\"{class}\">{words}</b><br><span class=\"soft\">{number}</span>"))
         }

@@ -126,6 +126,42 @@ fn the_verdict_is_that_of_the_result() {
 }
 
 #[test]
+fn answers_are_compared_and_the_device_is_named() {
+    let judged = |name: &str, share: f64| {
+        let estimate = |mean: f64| format!(r#"{{"mean": {mean}, "interval": [0.1, 0.9]}}"#);
+        format!(
+            r#"{{"method": "{name}", "weights": [{{"mean": 1.0}}], "seeds": [{{"seed": 1}}], "evaluation": {{"test_loss": {}, "source_losses": [],
+                "exact_match": {{"share": {}, "seeds": [{share}], "examples": 50, "left_out": 1, "unanswered": 0.1}}}}}}"#,
+            estimate(1.5),
+            estimate(share)
+        )
+    };
+    let drawn_with = |compared: &str| {
+        drawn(&[(
+            "weights.json",
+            &format!(
+                r#"{{"sources": [{{"name": "only"}}], "model": {{"parameters": 9}}, "device": "A <device>", "methods": [{}, {}],
+                    "comparisons": [{{"method": "less", "baseline": "uniform", "difference": 0.0, "standard_error": 0.1, "interval": [0, 0], "verdict": "no-difference"{compared}}}]}}"#,
+                judged("less", 0.5),
+                judged("uniform", 0.25)
+            ),
+        )])
+    };
+    let html = drawn_with(
+        r#", "exact_match": {"difference": 0.25, "standard_error": 0.0625, "interval": [0.125, 0.375], "verdict": "better"}"#,
+    );
+    assert_is_self_contained(&html);
+    assert!(
+        html.contains("exact match against uniform") && !html.contains("exact match against proportional")
+    );
+    let number = "<b class=\"good\">better</b><br><span class=\"soft\">25.0\u{a0}±\u{a0}6.2</span>";
+    assert!(html.contains(number), "{html}");
+    assert!(html.contains("made on A &lt;device&gt;."));
+    // a result without the comparison has no column for it
+    assert!(!drawn_with("").contains("exact match against"));
+}
+
+#[test]
 fn what_was_expected_stands_beside_what_was_found_seed_by_seed() {
     let method = |name: &str, seeds: [(&str, f64); 2]| {
         let seeds: Vec<String> = seeds

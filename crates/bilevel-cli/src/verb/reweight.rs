@@ -197,6 +197,16 @@ fn words(phase: Phase) -> &'static str {
 }
 
 /// The result for people: losses by method, then weights by source.
+/// A verdict in words.
+fn said(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Better => "better",
+        Verdict::NoDifference => "no difference that could be told from noise",
+        Verdict::Worse => "worse",
+        Verdict::OneSeed => "one seed gives no verdict; run three or more",
+    }
+}
+
 fn in_words(result: &RunResult) -> String {
     let spread = |sd: Option<f64>| sd.map_or_else(String::new, |sd| format!(" ± {sd:.4}"));
     let mut text = format!(
@@ -243,18 +253,27 @@ fn in_words(result: &RunResult) -> String {
         text += "\ndifferences in test loss, paired over test examples and seeds; negative is better\n";
     }
     for comparison in &result.comparisons {
-        let verdict = match comparison.verdict {
-            Verdict::Better => "better",
-            Verdict::NoDifference => "no difference that could be told from noise",
-            Verdict::Worse => "worse",
-            Verdict::OneSeed => "one seed gives no verdict; run three or more",
-        };
         text += &format!(
-            "{} against {}: {:+.4} ± {:.4}, {verdict}\n",
+            "{} against {}: {:+.4} ± {:.4}, {}\n",
             comparison.method.name(),
             comparison.baseline.name(),
             comparison.difference,
-            comparison.standard_error
+            comparison.standard_error,
+            said(comparison.verdict)
+        );
+    }
+    let answers = result.comparisons.iter().filter_map(|c| Some((c, c.exact_match?)));
+    for (i, (comparison, exact)) in answers.enumerate() {
+        if i == 0 {
+            text += "\ndifferences in right final answers, paired in the same way; positive is better\n";
+        }
+        text += &format!(
+            "{} against {}: {:+.1} % ± {:.1} %, {}\n",
+            comparison.method.name(),
+            comparison.baseline.name(),
+            100.0 * exact.difference,
+            100.0 * exact.standard_error,
+            said(exact.verdict)
         );
     }
     let silent: BTreeMap<&str, u64> = result

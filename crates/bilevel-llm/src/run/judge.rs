@@ -99,6 +99,14 @@ pub fn judge(
     Ok(out)
 }
 
+/// For each model a 1 for every right answer and a 0 for every wrong one, in the order of the test examples.
+pub fn right_answers(judged: &[&Judgement]) -> Vec<Vec<f64>> {
+    judged
+        .iter()
+        .map(|j| j.answers.iter().map(|(is_right, _)| f64::from(u8::from(*is_right))).collect())
+        .collect()
+}
+
 /// The models of a method over all seeds.
 pub fn summarise(chains: &[&ChainResult], judged: &[&Judgement]) -> Evaluation {
     let asked = judged[0].answers.len();
@@ -106,10 +114,7 @@ pub fn summarise(chains: &[&ChainResult], judged: &[&Judgement]) -> Evaluation {
         judgement.answers.iter().filter(|a| of(a)).count() as f64 / asked as f64
     };
     let exact_match = (asked > 0).then(|| {
-        let right: Vec<Vec<f64>> = judged
-            .iter()
-            .map(|j| j.answers.iter().map(|(is_right, _)| f64::from(u8::from(*is_right))).collect())
-            .collect();
+        let right = right_answers(judged);
         let ones = vec![1.0; asked];
         let seeds: Vec<(&[f64], &[f64])> = right.iter().map(|right| (&right[..], &ones[..])).collect();
         ExactMatch {

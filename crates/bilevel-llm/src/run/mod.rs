@@ -24,12 +24,12 @@ use serde::Serialize;
 use crate::{
     device,
     error::ReweightError,
-    eval::{compare, spread},
+    eval::{compare, compare_answers, spread},
     methods::{self, Job, Learner, Visit},
     pretrained::{self, ChatTemplate},
     progress::{Progress, ProgressEvent},
     recipe::{Method, Recipe},
-    result::{MethodResult, ModelInfo, RunResult, SourceInfo, Timings, WeightBar},
+    result::{Comparison, MethodResult, ModelInfo, RunResult, SourceInfo, Timings, WeightBar},
     source::{Dataset, Encoder, Order, Reader, gather},
     tokenizer::Tokenizer,
     train::{Buffers, Setting, StepBatch, weighted_gradient},
@@ -401,7 +401,9 @@ fn finish(
             let (a, b) = (of(method), of(baseline));
             let (a, b): (Vec<_>, Vec<_>) =
                 (a.iter().map(|c| &c.scores).collect(), b.iter().map(|c| &c.scores).collect());
-            comparisons.push(compare(method, baseline, &a, &b));
+            let right = |method| judge::right_answers(&judged(method));
+            let exact_match = compare_answers(&right(method), &right(baseline));
+            comparisons.push(Comparison { exact_match, ..compare(method, baseline, &a, &b) });
         }
     }
     let sizes = &setting.decoder.architecture.sizes;

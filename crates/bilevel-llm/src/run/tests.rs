@@ -351,7 +351,7 @@ fn retrained_models_answer_and_their_answers_are_compared() {
     put("t.jsonl", &["#### $7000.0", "#### 8", "no mark", "#### 7000", "#### seven", "#### 8"]);
     recipe.evaluate.exact_match = 5;
     recipe.evaluate.source_examples = 10;
-    recipe.reweight.methods = vec![Method::Uniform];
+    recipe.reweight.methods = vec![Method::Uniform, Method::Proportional];
     recipe.run.seeds = vec![1, 2];
     let result = run(&recipe);
     let evaluation = result.methods[0].evaluation.as_ref().unwrap();
@@ -360,6 +360,12 @@ fn retrained_models_answer_and_their_answers_are_compared() {
     assert_eq!((&exact.seeds[..], exact.share.mean, exact.unanswered), (&[0.5, 0.5][..], 0.5, 0.0));
     // four answers drawn anew, half of them right: none or all with probability 1/16 each
     assert_eq!(exact.share.interval, (0.0, 1.0));
+    // one source: both methods train the same models
+    assert!(result.comparisons.len() == 2 && result.comparisons.iter().all(|c| c.difference == 0.0));
+    let compared = result.comparisons[0].exact_match.unwrap();
+    assert_eq!((compared.difference, compared.interval), (0.0, (0.0, 0.0)));
+    // 1/(4 + 2), and nothing from the seeds
+    assert!((compared.standard_error - 1.0 / 6.0).abs() < 1e-15);
     assert_eq!(evaluation.source_losses.len(), 1);
     let (own, test) = (evaluation.source_losses[0], evaluation.test_loss);
     assert!(own.mean < 0.1 && own.mean < test.mean, "{own:?} {test:?}");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bilevel_llm::result::{Evaluation, Verdict};
+use bilevel_llm::result::{Evaluation, ExactMatchDifference, Verdict};
 use serde::Deserialize;
 
 use super::super::chart::COLOURS;
@@ -118,6 +118,7 @@ pub struct Comparison {
     pub difference: Option<f64>,
     pub standard_error: Option<f64>,
     pub verdict: Option<Verdict>,
+    pub exact_match: Option<ExactMatchDifference>,
 }
 
 /// A line of `trace.jsonl`.
@@ -172,14 +173,12 @@ impl Outcome {
     }
 }
 
-impl Comparison {
-    /// What may be said, and its colour.
-    pub fn verdict(&self) -> (&'static str, &'static str) {
-        match self.verdict {
-            Some(Verdict::Better) => ("good", "better"),
-            Some(Verdict::Worse) => ("bad", "worse"),
-            Some(Verdict::OneSeed) => ("soft", "one seed, no verdict"),
-            Some(Verdict::NoDifference) | None => ("soft", "no difference"),
-        }
+/// What may be said, and its colour.
+pub fn said(verdict: Option<Verdict>) -> (&'static str, &'static str) {
+    match verdict {
+        Some(Verdict::Better) => ("good", "better"),
+        Some(Verdict::Worse) => ("bad", "worse"),
+        Some(Verdict::OneSeed) => ("soft", "one seed, no verdict"),
+        Some(Verdict::NoDifference) | None => ("soft", "no difference"),
     }
 }

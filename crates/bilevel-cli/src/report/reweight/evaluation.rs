@@ -1,10 +1,13 @@
 //! What the retrained models do beside their mean test loss: tables with intervals.
 
-use bilevel_llm::result::{Estimate, Evaluation};
+use bilevel_llm::result::{Estimate, Evaluation, ExactMatchDifference};
 
 use super::{
-    super::page::{Cell, escape, table},
-    data::Outcome,
+    super::{
+        page::{Cell, escape, table},
+        plus_minus,
+    },
+    data::{Outcome, said},
 };
 
 /// A row for each method, then one for each source; `None` when no method was judged.
@@ -18,6 +21,11 @@ pub fn evaluation(outcome: &Outcome) -> Option<String> {
     if exact.is_some() {
         headings.extend(["exact match".to_owned(), "without an answer".to_owned()]);
     }
+    let baselines: Vec<&str> = ["uniform", "proportional"]
+        .into_iter()
+        .filter(|name| outcome.comparisons.iter().any(|c| c.baseline == *name && c.exact_match.is_some()))
+        .collect();
+    headings.extend(baselines.iter().map(|name| format!("exact match against {name}")));
     let rows: Vec<Vec<Cell>> = judged
         .iter()
         .map(|(method, evaluation)| {
@@ -28,6 +36,10 @@ pub fn evaluation(outcome: &Outcome) -> Option<String> {
                 row.push(interval(&exact.share, 100.0, 1));
                 row.push(Cell::Number(format!("{:.1}", 100.0 * exact.unanswered)));
             }
+            row.extend(baselines.iter().map(|baseline| {
+                let compared = outcome.comparison(method, baseline).and_then(|c| c.exact_match);
+                compared.map_or_else(|| Cell::Html("<span class=\"soft\">–</span>".into()), |c| against(&c))
+            }));
             row
         })
         .collect();
@@ -59,6 +71,9 @@ pub fn evaluation(outcome: &Outcome) -> Option<String> {
             exact.examples, exact.left_out
         );
     }
+    if !baselines.is_empty() {
+        html += " Differences of exact match (± one standard error) are paired over examples and seeds; one below two standard errors is no difference.";
+    }
     if has_sources {
         html += " Losses on a source are taken on its first examples, which training may have seen.";
     }
@@ -73,4 +88,10 @@ fn interval(estimate: &Estimate, scale: f64, digits: usize) -> Cell {
         scale * low,
         scale * high
     ))
+}
+
+fn against(compared: &ExactMatchDifference) -> Cell {
+    let (class, words) = said(Some(compared.verdict));
+    let number = plus_minus(100.0 * compared.difference, 100.0 * compared.standard_error, 1);
+    Cell::Html(format!("<b class=\"{class}\">{words}</b><br><span class=\"soft\">{number}</span>"))
 }
