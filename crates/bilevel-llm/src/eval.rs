@@ -50,18 +50,15 @@ pub fn score<'y>(
     let n = set.len().min(limit);
     for start in (0..n).step_by(AT_ONCE) {
         let batch = set.batch(start..(start + AT_ONCE).min(n));
-        let logits = decoder.logits(y, &batch, work);
-        for (row, &target) in logits.chunks_exact(decoder.architecture.vocabulary).zip(&batch.targets) {
-            scores.hits += u64::from(row.iter().all(|&a| a <= row[target as usize]));
-        }
-        let losses = decoder.row_losses_of_logits(&batch, work);
-        let mut rows = batch.rows.iter().zip(&losses).peekable();
+        let predictions = decoder.predictions(y, &batch, work);
+        scores.hits += predictions.iter().map(|row| u64::from(row.is_likeliest)).sum::<u64>();
+        let mut rows = batch.rows.iter().zip(&predictions).peekable();
         let mut end = 0;
         for &length in &batch.lengths {
             end += length;
             let (mut sum, mut count) = (0.0, 0);
-            while let Some((_, loss)) = rows.next_if(|(row, _)| (**row as usize) < end) {
-                sum += loss;
+            while let Some((_, prediction)) = rows.next_if(|(row, _)| (**row as usize) < end) {
+                sum += prediction.loss;
                 count += 1;
             }
             scores.sums.push(sum);

@@ -9,7 +9,8 @@ use bilevel::rng::Stream;
 use crate::{
     error::ReweightError,
     model::{
-        Adapters, Batch, Decoder, Entrances, Frozen, Selection, Weights, Workspace, kernels::Accelerator,
+        Adapters, Batch, BatchShape, Decoder, Entrances, Frozen, Selection, Weights, Workspace,
+        kernels::Accelerator,
     },
     recipe::{LedgerSpec, Optimizer, Recipe, TrainSpec},
     source::{Dataset, Order},
@@ -97,6 +98,12 @@ impl Setting {
             Some(_) => decoder.architecture.sizes.layers,
             None => decoder.kept_blocks(self.trained.weights(&vec![0.0; self.trained.len(decoder)])),
         }
+    }
+
+    /// Numbers that a Gauss–Newton product on a batch of this shape takes beside those of its passes.
+    pub fn tangent_numbers(&self, shape: BatchShape) -> u64 {
+        let decoder = &self.decoder;
+        decoder.tangent_numbers(self.trained.weights(&vec![0.0; self.trained.len(decoder)]), shape)
     }
 
     /// Numbers that a network keeps beside the list of what it trains at a time.

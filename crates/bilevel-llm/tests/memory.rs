@@ -33,10 +33,17 @@ fn batch() -> Batch {
     }
 }
 
+/// Six sequences with every position under the loss, more than the head takes at once under a large vocabulary.
+fn many_rows() -> Batch {
+    let tokens: Vec<u32> = (0..720).collect();
+    Batch { lengths: vec![120; 6], rows: tokens.clone(), targets: tokens.clone(), tokens }
+}
+
 /// One test, since the peak is that of the process.
 #[test]
 fn memory_is_as_forecast() {
     passes_take_what_their_numbers_say();
+    the_logits_of_a_batch_are_never_whole();
     a_run_takes_no_more_than_forecast_and_most_of_it();
 }
 
@@ -73,6 +80,37 @@ fn passes_take_what_their_numbers_say() {
     }
     // one block's values and six inputs instead of six blocks' values
     assert!(measured[1] * 3 < measured[0], "{measured:?}");
+}
+
+fn the_logits_of_a_batch_are_never_whole() {
+    let sizes =
+        ModelSizes { layers: 1, width: 32, heads: 2, kv_heads: 2, ffn: 64, context: 128, rope_base: 1e4 };
+    let decoder = Decoder::of(Architecture::llama(sizes, 20_000));
+    let y: Vec<f32> = decoder.initial(&mut Stream::new(1, 0));
+    let batch = many_rows();
+    let shape = BatchShape::of(&batch);
+    let selection = decoder.select(&[Part::Block(0)]);
+    let trained = selection.gather(&y);
+    let logits = shape.rows * 20_000;
+    for weights in [Weights::from(&y), Weights::with_trained(&y, &selection, &trained)] {
+        let n = weights.trained().len();
+        let (v, mut g) = (vec![0.1; n], vec![0.0; n]);
+        let numbers = decoder.passing_numbers(shape) + decoder.backward_numbers(shape);
+        let ((), gradient) = peak(|| {
+            decoder.loss_gradient(weights, &batch, 1.0, &mut g, &mut decoder.workspace());
+        });
+        assert!((0.9..1.1).contains(&(gradient as f64 / (4 * numbers) as f64)), "{gradient} {numbers}");
+        let (_, losses) = peak(|| decoder.row_losses(weights, &batch, &mut decoder.workspace()));
+        let ((), product) = peak(|| {
+            decoder.gauss_newton(weights, &v, 0.1, &batch, 1.0, &mut g, &mut decoder.workspace());
+        });
+        // the displaced list is among those of the method
+        let curved =
+            numbers + decoder.kept_numbers(1, false, shape) + decoder.tangent_numbers(weights, shape);
+        let ratio = product as f64 / (4 * (curved + n as u64)) as f64;
+        assert!((0.85..1.1).contains(&ratio), "{product} {curved} {n}");
+        assert!([gradient, losses].iter().all(|bytes| *bytes < 2 * logits), "{gradient} {losses} {logits}");
+    }
 }
 
 fn a_run_takes_no_more_than_forecast_and_most_of_it() {

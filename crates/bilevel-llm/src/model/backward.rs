@@ -31,30 +31,26 @@ impl Decoder {
         self.places.blocks.len() - self.lowest_trained(y)
     }
 
-    /// Adds the gradient to `g`, given d loss / d logits in `w.logits` and the caches of the forward pass.
-    pub(super) fn backward<T: Real>(&self, y: Weights<T>, batch: &Batch, g: &mut [T], w: &mut Workspace<T>) {
+    /// Adds the gradient of all but the head to `g`, given the derivative in the head's input and the caches of the forward pass.
+    pub(super) fn backward<T: Real>(
+        &self,
+        y: Weights<T>,
+        batch: &Batch,
+        d_head_input: Vec<T>,
+        g: &mut [T],
+        w: &mut Workspace<T>,
+    ) {
         let a = &self.architecture;
-        let (width, ffn, n, m) = (a.sizes.width, a.sizes.ffn, batch.tokens.len(), batch.rows.len());
+        let (width, ffn, n) = (a.sizes.width, a.sizes.ffn, batch.tokens.len());
         let (places, engine) = (&self.places, &w.engine);
         let mut dx = vec![T::zero(); n * width];
-        {
-            let mut d_head = vec![T::zero(); m * width];
-            let dw = y.place(&places.head).map(|place| &mut g[place]);
-            let mut room = Vec::new();
-            linear_backward(
-                engine,
-                (&w.head_input, y.get(&places.head, &mut room), &w.logits),
-                Some((&mut d_head, T::zero())),
-                dw,
-                (m, width, a.vocabulary),
-            );
-            let mut d_packed = vec![T::zero(); m * width];
-            normalise_backward(y, &places.final_norm, &w.packed, &w.packed_norm, &d_head, &mut d_packed, g);
-            for (d, &row) in d_packed.chunks_exact(width).zip(&batch.rows) {
-                let at = row as usize * width;
-                dx[at..at + width].copy_from_slice(d);
-            }
+        let mut d_packed = vec![T::zero(); d_head_input.len()];
+        normalise_backward(y, &places.final_norm, &w.packed, &w.packed_norm, &d_head_input, &mut d_packed, g);
+        for (d, &row) in d_packed.chunks_exact(width).zip(&batch.rows) {
+            let at = row as usize * width;
+            dx[at..at + width].copy_from_slice(d);
         }
+        drop((d_head_input, d_packed));
         let mut d_normed = vec![T::zero(); n * width];
         let mut d_activated = vec![T::zero(); n * ffn];
         let mut d_heads = vec![T::zero(); n * a.query_width()];

@@ -13,7 +13,7 @@ use super::{
 };
 
 impl Decoder {
-    /// Logits of the batch's rows into the workspace. Blocks from `kept` on keep what the derivative needs.
+    /// The batch's rows before the head into the workspace. Blocks from `kept` on keep what the derivative needs.
     pub(super) fn forward<T: Real>(&self, y: Weights<T>, batch: &Batch, kept: usize, w: &mut Workspace<T>) {
         assert_eq!(y.full_len(), self.parameters(), "parameters of another decoder");
         if !self.architecture.family.is_gpt2() {
@@ -21,7 +21,6 @@ impl Decoder {
         }
         let first = self.enter(y, batch, w);
         self.pass_blocks(y, batch, first..self.places.blocks.len(), kept, w);
-        let engine = &w.engine;
         let width = self.architecture.sizes.width;
         let packed = sized(&mut w.packed, batch.rows.len() * width);
         for (p, &row) in packed.chunks_exact_mut(width).zip(&batch.rows) {
@@ -30,7 +29,6 @@ impl Decoder {
         }
         let head_input = sized(&mut w.head_input, packed.len());
         self.normalise(y, &self.places.final_norm, packed, head_input, &mut w.packed_norm);
-        self.head(y, head_input, &mut w.logits, engine);
     }
 
     /// The residual stream at the block that is returned: at the first, or, where what frozen blocks put out is kept, at the
@@ -78,15 +76,6 @@ impl Decoder {
             self.fill_block(y, block, batch, (c, &w.rotary, &mut w.residual), engine);
             add_applied(y, &block.down, &c.activated, &mut w.residual, engine);
         }
-    }
-
-    /// Logits of normed rows.
-    pub(super) fn head<T: Real>(&self, y: Weights<T>, rows: &[T], logits: &mut Vec<T>, engine: &Engine) {
-        let (width, vocabulary) = (self.architecture.sizes.width, self.architecture.vocabulary);
-        let m = rows.len() / width;
-        let logits = sized(logits, m * vocabulary);
-        let mut room = Vec::new();
-        linear(engine, rows, y.get(&self.places.head, &mut room), logits, (m, width, vocabulary));
     }
 
     /// Embeddings of the tokens, and of their positions, which begin at `first` in every sequence.

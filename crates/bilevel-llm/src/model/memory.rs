@@ -1,6 +1,6 @@
 //! How much memory the passes of a decoder take.
 
-use super::{Batch, Decoder};
+use super::{Batch, Decoder, Weights, loss::largest_chunk};
 
 /// What the memory of a pass depends on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,12 +54,16 @@ impl Decoder {
     }
 
     /// Numbers in the buffers that every forward pass uses: those that the blocks without a derivative share, the residual stream, and
-    /// the rows under the loss with their logits.
+    /// the rows under the loss with the logits of a chunk of them.
     pub fn passing_numbers(&self, shape: BatchShape) -> u64 {
-        let a = &self.architecture;
-        self.block_numbers(shape)
-            + shape.tokens * a.sizes.width as u64
-            + shape.rows * (2 * a.sizes.width + a.vocabulary) as u64
+        let width = self.architecture.sizes.width as u64;
+        self.block_numbers(shape) + shape.tokens * width + shape.rows * 2 * width + self.chunk_numbers(shape)
+    }
+
+    /// The logits of the largest chunk of rows.
+    fn chunk_numbers(&self, shape: BatchShape) -> u64 {
+        let rows = largest_chunk(shape.rows as usize, self.rows_at_once());
+        (rows * self.architecture.vocabulary) as u64
     }
 
     /// Numbers that a backward pass takes beside those of the forward pass.
@@ -75,8 +79,11 @@ impl Decoder {
         self.matrices().iter().map(|matrix| matrix.len() as u64).max().unwrap_or(0)
     }
 
-    /// Numbers that a Gauss–Newton product takes beside those of its passes: the logits' derivative along the vector.
-    pub fn tangent_numbers(&self, shape: BatchShape) -> u64 {
-        shape.rows * self.architecture.vocabulary as u64
+    /// Numbers that a Gauss–Newton product takes beside those of its passes: the rows before the head at two displaced points, where the
+    /// head is trained one displaced copy of it (the other is no larger than the displaced list that is gone by then), and the logits of
+    /// a chunk at both.
+    pub fn tangent_numbers<T>(&self, y: Weights<T>, shape: BatchShape) -> u64 {
+        let head = y.place(&self.places.head).map_or(0, |place| place.len() as u64);
+        2 * shape.rows * self.architecture.sizes.width as u64 + head + 2 * self.chunk_numbers(shape)
     }
 }

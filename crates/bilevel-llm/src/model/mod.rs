@@ -11,6 +11,7 @@ mod entrances;
 mod forward;
 pub mod kernels;
 mod layout;
+mod loss;
 mod memory;
 mod session;
 mod stored;
@@ -24,9 +25,10 @@ use bilevel::rng::Stream;
 pub use adapters::{Adapters, Target};
 pub use architecture::{Architecture, Family, ModelSizes, RopeScaling};
 pub use entrances::Entrances;
-use kernels::{Real, cross_entropy, softmax};
+use kernels::Real;
 pub use layout::NamedTensor;
 use layout::Places;
+pub use loss::Prediction;
 pub use memory::BatchShape;
 pub use session::Session;
 pub use stored::{Frozen, List, Storage};
@@ -90,7 +92,7 @@ impl Decoder {
 
     /// An empty workspace for one thread.
     pub fn workspace<T: Real>(&self) -> Workspace<T> {
-        Workspace::new(self.architecture.sizes.layers, self.architecture.frequencies())
+        Workspace::new(self.architecture.sizes.layers, self.architecture.frequencies(), self.rows_at_once())
     }
 
     /// Random parameters: normal with deviation 1/√inputs for matrices (outputs of a block by √(2·layers) smaller),
@@ -177,104 +179,6 @@ impl Decoder {
         ranges.sort_by_key(|range| range.start);
         ranges.dedup();
         Selection::new(ranges)
-    }
-
-    /// Logits of the batch's rows, row-major rows × vocabulary.
-    pub fn logits<'w, 'y, T: Real>(
-        &self,
-        y: impl Into<Weights<'y, T>>,
-        batch: &Batch,
-        w: &'w mut Workspace<T>,
-    ) -> &'w [T] {
-        self.forward(y.into(), batch, self.architecture.sizes.layers, w);
-        &w.logits
-    }
-
-    /// Cross-entropy of each row, in nats.
-    pub fn row_losses<'y, T: Real>(
-        &self,
-        y: impl Into<Weights<'y, T>>,
-        batch: &Batch,
-        w: &mut Workspace<T>,
-    ) -> Vec<f64> {
-        self.logits(y, batch, w);
-        self.row_losses_of_logits(batch, w)
-    }
-
-    /// Cross-entropy of each row from the logits that [`Decoder::logits`] left in the workspace, and uses up.
-    pub fn row_losses_of_logits<T: Real>(&self, batch: &Batch, w: &mut Workspace<T>) -> Vec<f64> {
-        let rows = w.logits.chunks_exact_mut(self.architecture.vocabulary);
-        let mut losses = vec![0.0; batch.rows.len()];
-        let jobs = rows.zip(&batch.targets).zip(&mut losses).collect();
-        let threads = w.engine.threads;
-        kernels::side_by_side(threads, jobs, |((row, &target), loss): ((&mut [T], &u32), &mut f64)| {
-            *loss = cross_entropy(row, target);
-        });
-        losses
-    }
-
-    /// Sum of the rows' cross-entropies; adds `scale` times its gradient to `gradient`, a list of the trained part.
-    pub fn loss_gradient<'y, T: Real>(
-        &self,
-        y: impl Into<Weights<'y, T>>,
-        batch: &Batch,
-        scale: f64,
-        gradient: &mut [T],
-        w: &mut Workspace<T>,
-    ) -> f64 {
-        let y = y.into();
-        self.forward(y, batch, self.lowest_trained(y), w);
-        let losses = self.row_losses_of_logits(batch, w);
-        let scale = T::of(scale);
-        let rows = w.logits.chunks_exact_mut(self.architecture.vocabulary);
-        for (row, &target) in rows.zip(&batch.targets) {
-            // d CE / d logits = softmax − indicator of the target
-            row[target as usize] -= T::one();
-            for a in row.iter_mut() {
-                *a *= scale;
-            }
-        }
-        self.backward(y, batch, gradient, w);
-        losses.iter().sum()
-    }
-
-    /// Adds `scale` times the Gauss–Newton product Σ_rows Jᵀ(diag π − ππᵀ)J v to `out`; J v is a central difference
-    /// of the logits with the displacement `h v`. J is the derivative in the trained part; `v` and `out` are lists of it.
-    #[expect(clippy::too_many_arguments, reason = "a product with all its settings")]
-    pub fn gauss_newton<'y, T: Real>(
-        &self,
-        y: impl Into<Weights<'y, T>>,
-        v: &[T],
-        h: f64,
-        batch: &Batch,
-        scale: f64,
-        out: &mut [T],
-        w: &mut Workspace<T>,
-    ) {
-        let y = y.into();
-        let moved = |sign: f64| -> Vec<T> {
-            let step = T::of(sign * h);
-            y.trained().iter().zip(v).map(|(&y, &v)| y + step * v).collect()
-        };
-        let layers = self.architecture.sizes.layers;
-        self.forward(y.moved_to(&moved(1.0)), batch, layers, w);
-        let mut tangent = w.logits.clone();
-        self.forward(y.moved_to(&moved(-1.0)), batch, layers, w);
-        let inverse = T::of(0.5 / h);
-        for (t, &l) in tangent.iter_mut().zip(&w.logits) {
-            *t = (*t - l) * inverse;
-        }
-        self.forward(y, batch, self.lowest_trained(y), w);
-        let scale = T::of(scale);
-        let vocabulary = self.architecture.vocabulary;
-        for (row, t) in w.logits.chunks_exact_mut(vocabulary).zip(tangent.chunks_exact(vocabulary)) {
-            softmax(row);
-            let mean = row.iter().zip(t).fold(T::zero(), |s, (&p, &t)| s + p * t);
-            for (p, &t) in row.iter_mut().zip(t) {
-                *p *= (t - mean) * scale;
-            }
-        }
-        self.backward(y, batch, out, w);
     }
 }
 

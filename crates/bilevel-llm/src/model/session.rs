@@ -78,8 +78,9 @@ impl<'a, T: Real> Session<'a, T> {
         let last = &w.residual[(tokens.len() - 1) * width..];
         let normed = sized(&mut w.head_input, width);
         self.decoder.normalise(self.y, &self.decoder.places.final_norm, last, normed, &mut w.packed_norm);
-        self.decoder.head(self.y, normed, &mut w.logits, engine);
-        &w.logits
+        let mut room = Vec::new();
+        let matrix = self.y.get(&self.decoder.places.head, &mut room);
+        self.decoder.head(matrix, normed, &mut w.logits, engine)
     }
 }
 

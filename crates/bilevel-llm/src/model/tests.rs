@@ -1,7 +1,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use super::{
-    kernels::{Accelerator, test_device::Plain},
+    kernels::{Accelerator, softmax, test_device::Plain},
     *,
 };
 

@@ -21,13 +21,15 @@ pub struct Workspace<T> {
     pub(super) packed: Vec<T>,
     pub(super) packed_norm: NormCache<T>,
     pub(super) head_input: Vec<T>,
-    /// rows × vocabulary.
+    /// Rows that the head takes at once, at most; the derivative in its matrix is summed chunk by chunk.
+    pub(super) rows_at_once: usize,
+    /// Of one chunk, rows × vocabulary.
     pub(super) logits: Vec<T>,
     pub(super) rotary: Rotary<T>,
 }
 
 impl<T> Workspace<T> {
-    pub(super) fn new(layers: usize, frequencies: Vec<f64>) -> Self {
+    pub(super) fn new(layers: usize, frequencies: Vec<f64>, rows_at_once: usize) -> Self {
         Self {
             engine: Engine::default(),
             recompute: false,
@@ -37,6 +39,7 @@ impl<T> Workspace<T> {
             packed: Vec::new(),
             packed_norm: NormCache::default(),
             head_input: Vec::new(),
+            rows_at_once,
             logits: Vec::new(),
             rotary: Rotary { frequencies, cos: Vec::new(), sin: Vec::new() },
         }

@@ -90,7 +90,7 @@ fn passes(setting: &Setting) -> u64 {
     if declares(Entry::GaussNewton) {
         let curved = of_sources(spec.curvature_batch.div_ceil(2));
         differentiated = differentiated.max(curved);
-        tangent = decoder.tangent_numbers(curved);
+        tangent = setting.tangent_numbers(curved);
     }
     let scored = [&setting.validation, &setting.test].map(|set| largest(set, AT_ONCE.min(set.len())));
     let scored = scored[0].max(scored[1]);

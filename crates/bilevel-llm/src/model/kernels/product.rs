@@ -30,7 +30,7 @@ impl Layout {
 }
 
 /// nalgebra's own path up to this size reads strided views out of bounds; above it the product is blocked.
-const BLOCKED_ABOVE: usize = 5;
+pub const BLOCKED_ABOVE: usize = 5;
 
 fn view<T: Real>(s: &[T], l: Layout) -> MatrixView<'_, T, Dyn, Dyn, Dyn, Dyn> {
     MatrixView::from_slice_with_strides_generic(
