@@ -129,8 +129,8 @@ pub enum Trained {
         frozen: Frozen,
         /// The places of the part.
         selection: Arc<Selection>,
-        /// What the frozen blocks put out, for every network of the run; `None` where the part changes, and with it what is
-        /// frozen.
+        /// What the frozen blocks put out, for every network of the run; `None` where the first block is trained, or where the
+        /// part changes, and with it what is frozen.
         entrances: Option<Arc<Entrances<f32>>>,
     },
     /// Low-rank changes of matrices; these stand still and are shared.
@@ -139,13 +139,15 @@ pub enum Trained {
         frozen: Frozen,
         /// What is changed, and how.
         adapters: Arc<Adapters>,
+        /// What the blocks below all changes put out, for every network of the run; `None` where the first block is changed.
+        entrances: Option<Arc<Entrances<f32>>>,
     },
 }
 
 impl Trained {
     /// Whether what frozen blocks put out is kept.
     pub fn keeps_entrances(&self) -> bool {
-        matches!(self, Self::Part { entrances: Some(_), .. })
+        matches!(self, Self::Part { entrances: Some(_), .. } | Self::Lora { entrances: Some(_), .. })
     }
 
     /// The decoder's weights with this list of trained parameters.
@@ -155,7 +157,9 @@ impl Trained {
             Self::Part { frozen, selection, entrances } => {
                 Weights::with_trained(frozen.list(), selection, y).keeping(entrances.as_deref())
             }
-            Self::Lora { frozen, adapters } => Weights::adapted(frozen.list(), adapters, y),
+            Self::Lora { frozen, adapters, entrances } => {
+                Weights::adapted(frozen.list(), adapters, y).keeping(entrances.as_deref())
+            }
         }
     }
 
@@ -211,7 +215,7 @@ impl Trained {
                 selection.scatter(y, &mut all);
                 all.into()
             }
-            Self::Lora { frozen, adapters } => {
+            Self::Lora { frozen, adapters, .. } => {
                 let mut all = frozen.to_vec();
                 adapters.merge(y, &mut all);
                 all.into()

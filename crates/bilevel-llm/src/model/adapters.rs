@@ -71,6 +71,23 @@ impl Decoder {
     /// # Panics
     /// When the rank is zero.
     pub fn adapters(&self, targets: &[Target], rank: usize, alpha: f64) -> Result<Adapters, Target> {
+        self.adapters_in(0..self.places.blocks.len(), targets, rank, alpha)
+    }
+
+    /// [`Decoder::adapters`] in some of the blocks, and in no other.
+    ///
+    /// # Errors
+    /// With the target that this architecture does not have.
+    ///
+    /// # Panics
+    /// When the rank is zero, or a block is named that the decoder does not have.
+    pub fn adapters_in(
+        &self,
+        blocks: Range<usize>,
+        targets: &[Target],
+        rank: usize,
+        alpha: f64,
+    ) -> Result<Adapters, Target> {
         assert!(rank > 0, "adapters of rank 0");
         let a = &self.architecture;
         let (q, kv, ffn, width) = (a.query_width(), a.key_width(), a.sizes.ffn, a.sizes.width);
@@ -79,7 +96,7 @@ impl Decoder {
         }
         let ups = if a.family.is_gpt2() { 0..ffn } else { ffn..2 * ffn };
         let mut out = Adapters { rank, scale: alpha / rank as f64, maps: Vec::new(), len: 0 };
-        for block in &self.places.blocks {
+        for block in &self.places.blocks[blocks] {
             let qkv = [(Target::Q, 0..q), (Target::K, q..q + kv), (Target::V, q + kv..q + 2 * kv)];
             out.add(&block.qkv, targets, &qkv);
             out.add(&block.output, targets, &[(Target::O, 0..width)]);
@@ -215,7 +232,7 @@ mod tests {
     use super::*;
     use crate::model::{
         Weights,
-        tests::{batch, kinds, point, total},
+        tests::{batch, kinds, point, total, what_frozen_blocks_put_out_is_kept},
     };
 
     fn random(n: usize, purpose: u64) -> Vec<f64> {
@@ -295,13 +312,16 @@ mod tests {
 
     #[test]
     fn the_gradient_in_adapters_agrees_with_central_differences() {
-        for decoder in kinds() {
+        // of both blocks, and of the last alone
+        for (decoder, first) in kinds().into_iter().flat_map(|d| [(d.clone(), 0), (d, 1)]) {
             let (y, batch) = (point(&decoder), batch());
-            let adapters = decoder.adapters(&targets(&decoder), 2, 4.0).unwrap();
+            let adapters = decoder.adapters_in(first..2, &targets(&decoder), 2, 4.0).unwrap();
             let list = random(adapters.len(), 1);
             let mut g = vec![0.0; list.len()];
             let weights = Weights::adapted(&y, &adapters, &list);
             decoder.loss_gradient(weights, &batch, 1.0, &mut g, &mut decoder.workspace());
+            assert_eq!(decoder.kept_blocks(weights), 2 - first);
+            what_frozen_blocks_put_out_is_kept(&decoder, weights, &batch);
             let h = 1e-5;
             for place in adapters
                 .maps

@@ -108,7 +108,7 @@ fn the_gradient_in_a_part_is_that_part_of_the_gradient() {
 }
 
 /// Losses, gradients and products with and without kept outputs of frozen blocks; the room is enough for all, for one, or none.
-fn what_frozen_blocks_put_out_is_kept(decoder: &Decoder, weights: Weights<f64>, batch: &Batch) {
+pub(super) fn what_frozen_blocks_put_out_is_kept(decoder: &Decoder, weights: Weights<f64>, batch: &Batch) {
     let n = weights.trained().len();
     let direction: Vec<f64> = (0..n).map(|i| (i as f64 * 0.7).sin()).collect();
     let all = |weights: Weights<f64>| {

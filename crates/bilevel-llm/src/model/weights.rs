@@ -138,7 +138,8 @@ impl<'a, T> Weights<'a, T> {
         Self { all, trained: Short::Adapters(adapters, trained), entrances: None }
     }
 
-    /// The same, with what the frozen blocks put out kept there. It belongs to this frozen list and this selection alone.
+    /// The same, with what the frozen blocks put out kept there. It belongs to this frozen list, and to this selection or
+    /// these adapters, alone.
     #[must_use]
     pub fn keeping(self, entrances: Option<&'a Entrances<T>>) -> Self {
         Self { entrances, ..self }

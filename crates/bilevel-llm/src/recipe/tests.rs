@@ -44,12 +44,13 @@ fn low_rank_changes_have_defaults_and_ranges() {
         )
     };
     let recipe = Recipe::parse(&tune(""), Path::new("")).unwrap();
-    assert_eq!(recipe.tune, TuneSpec::Lora { rank: 8, alpha: 16.0, targets: None });
+    assert_eq!(recipe.tune, TuneSpec::Lora { rank: 8, alpha: 16.0, targets: None, layers: None });
     assert_eq!(Recipe::parse(&recipe.to_toml(), Path::new("")).unwrap(), recipe);
     assert!(Recipe::parse(&tune("targets = [\"q\", \"gate\"]"), Path::new("")).is_ok());
     for (keys, parts) in [
         ("rank = 0", ["tune.rank = 0", "1 to 4096"]),
         ("alpha = -1", ["tune.alpha = -1", "positive"]),
+        ("layers = 0", ["tune.layers = 0", "at least 1"]),
         ("targets = []", ["tune.targets", "at least one"]),
         ("targets = [\"w\"]", ["recipe, line 6", "Known here: q, k, v"]),
     ] {

@@ -32,8 +32,8 @@ pub enum TuneSpec {
         #[serde(default = "default_ends")]
         ends: bool,
     },
-    /// Low-rank changes of the matrices of every block (LoRA, arXiv 2106.09685): (alpha / rank)·B A is added to each, B begins
-    /// at zero.
+    /// Low-rank changes of the matrices of blocks (LoRA, arXiv 2106.09685): (alpha / rank)·B A is added to each, B begins at
+    /// zero.
     Lora {
         /// Rank of the changes.
         #[serde(default = "default_rank")]
@@ -44,6 +44,9 @@ pub enum TuneSpec {
         /// The matrices that are changed; every one of a block when absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         targets: Option<Vec<Target>>,
+        /// Blocks that are changed, counted from the end; all of them when absent. What the others put out is kept.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        layers: Option<usize>,
     },
 }
 
@@ -96,7 +99,9 @@ impl TuneSpec {
                 need(*layers > 0, "tune.layers", layers, "at least 1; 2 is usual")?;
                 need(*period > 0, "tune.period", period, "at least 1 step; 20 is usual")
             }
-            Self::Lora { rank, alpha, targets } => {
+            Self::Lora { rank, alpha, targets, layers } => {
+                let at_least_one = "at least 1, or leave it out for all";
+                need(layers.is_none_or(|n| n > 0), "tune.layers", 0, at_least_one)?;
                 need((1..=4096).contains(rank), "tune.rank", rank, "1 to 4096; 8 or 16 are usual")?;
                 need(
                     alpha.is_finite() && *alpha > 0.0,

@@ -73,6 +73,9 @@ impl Model {
                 &format!("the checkpoint has {} blocks", sizes.layers),
             )
         };
+        let below = |trained: usize| {
+            (trained < sizes.layers).then(|| Arc::new(Entrances::new(recipe.run.cache_mib << 20)))
+        };
         let frozen = || Frozen::new(&start, recipe.model.storage);
         let (trained, start) = match recipe.tune.clone() {
             TuneSpec::All => (Trained::All, start),
@@ -81,18 +84,23 @@ impl Model {
                 lisa = Some(Lisa { layers, period, ends });
                 (Trained::All, start)
             }
-            TuneSpec::Lora { rank, alpha, targets } => {
+            TuneSpec::Lora { rank, alpha, targets, layers } => {
+                let layers = layers.unwrap_or(sizes.layers);
+                require_blocks(layers)?;
                 let is_gpt2 = decoder.architecture.family == Family::Gpt2;
                 let all = || Target::ALL.into_iter().filter(|t| !(is_gpt2 && *t == Target::Gate)).collect();
                 let targets: Vec<Target> = targets.unwrap_or_else(all);
-                let adapters = decoder.adapters(&targets, rank, alpha).map_err(|_| {
+                let blocks = sizes.layers - layers..sizes.layers;
+                let adapters = decoder.adapters_in(blocks, &targets, rank, alpha).map_err(|_| {
                     ConfigError::new(
                         "tune.targets",
                         "gate",
                         "GPT-2 has no gates: q, k, v, o, up and down are there",
                     )
                 })?;
-                (Trained::Lora { frozen: frozen(), adapters: Arc::new(adapters) }, Arc::default())
+                let adapters = Arc::new(adapters);
+                let trained = Trained::Lora { frozen: frozen(), adapters, entrances: below(layers) };
+                (trained, Arc::default())
             }
             TuneSpec::LastLayers { layers } => {
                 require_blocks(layers)?;
@@ -103,7 +111,7 @@ impl Model {
                 let trained = Trained::Part {
                     frozen: frozen(),
                     selection: Arc::new(selection),
-                    entrances: Some(Arc::new(Entrances::new(recipe.run.cache_mib << 20))),
+                    entrances: below(layers),
                 };
                 (trained, begun)
             }

@@ -41,8 +41,8 @@ fn low_rank_changes_are_tuned_by_every_kind_of_method_and_saved_merged() {
     recipe.run.budget = 30_000;
     recipe.reweight.methods.extend([Method::Alignment, Method::ScaleBio]);
     let checkpoint = tune_a_checkpoint(folder.path(), &mut recipe);
-    recipe.tune =
-        TuneSpec::Lora { rank: 2, alpha: 4.0, targets: Some(vec![Target::Q, Target::V, Target::Up]) };
+    let targets = Some(vec![Target::Q, Target::V, Target::Up]);
+    recipe.tune = TuneSpec::Lora { rank: 2, alpha: 4.0, targets, layers: None };
     let result = stopped_again_and_again(folder.path(), recipe.clone());
     // two blocks of q (16 → 16), v (16 → 8) and up (16 → 24)
     assert_eq!(result.model.trained, Some(2 * 2 * ((16 + 16) + (16 + 8) + (16 + 24))));
@@ -75,11 +75,45 @@ fn low_rank_changes_are_tuned_by_every_kind_of_method_and_saved_merged() {
     let gpt2 = Decoder::of(architecture);
     let parameters: Vec<f32> = gpt2.initial(&mut bilevel::rng::Stream::new(8, 0));
     pretrained::save(&folder.path().join("gpt2"), &gpt2, &parameters, &checkpoint.tokenizer, None).unwrap();
-    recipe.tune = TuneSpec::Lora { rank: 2, alpha: 4.0, targets: None };
+    recipe.tune = TuneSpec::Lora { rank: 2, alpha: 4.0, targets: None, layers: None };
     assert!(prepare(&recipe).is_ok());
-    recipe.tune = TuneSpec::Lora { rank: 2, alpha: 4.0, targets: Some(vec![Target::Gate]) };
+    recipe.tune = TuneSpec::Lora { rank: 2, alpha: 4.0, targets: Some(vec![Target::Gate]), layers: None };
     let error = prepare(&recipe).unwrap_err().to_string();
     assert!(error.contains("tune.targets") && error.contains("no gates"), "{error}");
+}
+
+#[test]
+fn low_rank_changes_of_the_last_block_give_the_same_bytes_whether_outputs_below_are_kept_or_not() {
+    let (folder, mut recipe) = folder(&["up", "noise"]);
+    recipe.run.budget = 30_000;
+    recipe.reweight.methods.push(Method::Alignment);
+    let checkpoint = tune_a_checkpoint(folder.path(), &mut recipe);
+    recipe.tune = TuneSpec::Lora { rank: 2, alpha: 4.0, targets: None, layers: Some(1) };
+    let result = run(&recipe);
+    // q and o (16 and 16), k and v (16 and 8), gate, up and down (16 and 24)
+    assert_eq!(result.model.trained, Some(2 * (2 * 32 + 2 * 24 + 3 * 40)));
+    let kept = bytes(&recipe.run.out);
+    let tuned = Checkpoint::load(&recipe.run.out.join("model")).unwrap();
+    for tensor in checkpoint.decoder.tensors() {
+        let (old, new) =
+            (&checkpoint.parameters[tensor.range.clone()], &tuned.parameters[tensor.range.clone()]);
+        let is_changed = tensor.name.starts_with("model.layers.1.") && tensor.name.contains("_proj");
+        assert_eq!(old != new, is_changed, "{}", tensor.name);
+    }
+    let prepared = prepare(&recipe).unwrap();
+    assert!(prepared.setting.trained.keeps_entrances() && prepared.setting.kept_blocks() == 1);
+    recipe.run.cache_mib = 0;
+    recipe.run.out = folder.path().join("none");
+    let without = prepare(&recipe).unwrap();
+    assert!(without.memory().more < prepared.memory().more);
+    run(&recipe);
+    assert!(bytes(&recipe.run.out) == kept);
+    recipe.tune = TuneSpec::Lora { rank: 2, alpha: 4.0, targets: None, layers: Some(2) };
+    let all = prepare(&recipe).unwrap().setting;
+    assert!(!all.trained.keeps_entrances() && all.kept_blocks() == 2);
+    recipe.tune = TuneSpec::Lora { rank: 2, alpha: 4.0, targets: None, layers: Some(3) };
+    let error = prepare(&recipe).unwrap_err().to_string();
+    assert!(error.contains("tune.layers = 3") && error.contains("2 blocks"), "{error}");
 }
 
 #[test]
@@ -91,7 +125,7 @@ fn what_stands_still_in_bf16_is_the_rounded_checkpoint_at_half_the_memory() {
     recipe.model.storage = Storage::Bf16;
     let last_block = run(&recipe);
     assert!(last_block.methods[0].test_loss.is_finite());
-    recipe.tune = TuneSpec::Lora { rank: 2, alpha: 4.0, targets: None };
+    recipe.tune = TuneSpec::Lora { rank: 2, alpha: 4.0, targets: None, layers: None };
     recipe.run.out = folder.path().join("halves");
     let halves = run(&recipe);
     let in_halves = prepare(&recipe).unwrap().memory();
