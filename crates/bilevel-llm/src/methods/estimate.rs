@@ -3,11 +3,14 @@
 //! g(x, y) = Σ_i p_i(x) L_i(y), p = softmax(x), f = L_val(y). With a direction v made of ∇L_val the hypergradient is
 //! ∂F/∂p_i = −⟨∇L_i, v⟩ and (∇F)_i = −p_i (⟨∇L_i, v⟩ − Σ_l p_l ⟨∇L_l, v⟩). Methods differ in v.
 
-use super::{Job, Orders, Search, Tools, job::order};
+use super::{
+    Job, Orders, Search, Tools,
+    job::{Drawn, order, tokens},
+};
 use crate::{
     error::ReweightError,
     ledger::Entry,
-    model::{Batch, Workspace},
+    model::Workspace,
     result::CycleCertificate,
     source::Order,
     train::{Network, norm},
@@ -33,16 +36,11 @@ pub struct GradientBatches {
 #[derive(Clone, Debug)]
 pub struct Half {
     /// Of the target.
-    pub validation: Batch,
+    pub validation: Drawn,
     /// Of each source, for its derivative.
-    pub source: Vec<Batch>,
+    pub source: Vec<Drawn>,
     /// Of each source, for curvature products.
-    pub curvature: Vec<Batch>,
-}
-
-/// Tokens that go through a model.
-pub fn tokens(batches: &[Batch]) -> u64 {
-    batches.iter().map(|b| b.tokens.len() as u64).sum()
+    pub curvature: Vec<Drawn>,
 }
 
 /// A cycle's examples of an order, in halves of equal size.
@@ -60,11 +58,11 @@ pub fn source_halves(
     number: u64,
     cycle: u64,
     count: usize,
-) -> [Vec<Batch>; 2] {
+) -> [Vec<Drawn>; 2] {
     let mut out = [Vec::new(), Vec::new()];
     for (source, order) in job.setting.sources.iter().zip(orders.sources(job, number)) {
         for (out, drawn) in out.iter_mut().zip(split(order, cycle, count)) {
-            out.push(source.batch(drawn));
+            out.push(Drawn::of(source, drawn));
         }
     }
     out
@@ -78,7 +76,7 @@ impl GradientBatches {
         let validation = split(orders.validation(job, order::VALIDATION), cycle, spec.validation_batch);
         let [sa, sb] = source_halves(job, orders, order::SOURCE, cycle, spec.source_batch);
         let [ca, cb] = source_halves(job, orders, order::CURVATURE, cycle, spec.curvature_batch);
-        let [va, vb] = validation.map(|v| setting.validation.batch(v));
+        let [va, vb] = validation.map(|v| Drawn::of(&setting.validation, v));
         Self {
             halves: [
                 Half { validation: va, source: sa, curvature: ca },
@@ -91,7 +89,7 @@ impl GradientBatches {
     pub fn charges(&self) -> Vec<(Entry, u64)> {
         let sum = |f: &dyn Fn(&Half) -> u64| self.halves.iter().map(f).sum::<u64>();
         vec![
-            (Entry::ValidationGradient, sum(&|h| h.validation.tokens.len() as u64)),
+            (Entry::ValidationGradient, sum(&|h| h.validation.batch.tokens.len() as u64)),
             (Entry::Directional, sum(&|h| tokens(&h.source))),
         ]
     }
@@ -122,7 +120,8 @@ pub fn filled(p: &[f64], known: &[Option<f64>]) -> Vec<f64> {
     known.iter().map(|a| a.unwrap_or(mean)).collect()
 }
 
-/// −⟨∇L_i, v⟩ for each half and source, by central differences of the losses along v.
+/// −⟨∇L_i, v⟩ for each half and source, by central differences of the losses along v; refused where one is not finite, with the
+/// examples of its batch.
 fn derivatives(
     job: &Job,
     network: &Network,
@@ -130,14 +129,19 @@ fn derivatives(
     p: &[f64],
     direction: &mut impl Direction,
     work: &mut Workspace<f32>,
+    step: u64,
 ) -> Result<[Vec<f64>; 2], ReweightError> {
     let decoder = &job.setting.decoder;
     let size = norm(&network.y);
     let mut out = [Vec::new(), Vec::new()];
     for (half, out_half) in batches.halves.iter().zip(&mut out) {
         let mut b = vec![0.0; network.y.len()];
-        let scale = 1.0 / half.validation.rows.len().max(1) as f64;
-        decoder.loss_gradient(network.weights(), &half.validation, scale, &mut b, work);
+        let target = &half.validation;
+        let scale = 1.0 / target.batch.rows.len().max(1) as f64;
+        let loss = decoder.loss_gradient(network.weights(), &target.batch, scale, &mut b, work);
+        if !loss.is_finite() || !norm(&b).is_finite() {
+            return Err(job.non_finite("validation", step, &target.examples));
+        }
         let v = direction.of(half, b, work)?;
         let length = norm(&v);
         if length == 0.0 {
@@ -149,14 +153,20 @@ fn derivatives(
             network.y.iter().zip(&v).map(|(&y, &v)| (f64::from(y) + sign * h * f64::from(v)) as f32).collect()
         };
         let (forth, back) = (moved(1.0), moved(-1.0));
-        let mut along = |batch: &Batch| {
+        let mut along = |(i, drawn): (usize, &Drawn)| {
+            let batch = &drawn.batch;
+            if batch.rows.is_empty() {
+                return Ok(None);
+            }
             let mut mean = |y: &[f32]| {
                 decoder.row_losses(network.weights_at(y), batch, work).iter().sum::<f64>()
                     / batch.rows.len() as f64
             };
-            (!batch.rows.is_empty()).then(|| -(mean(&forth) - mean(&back)) / (2.0 * h))
+            let slope = -(mean(&forth) - mean(&back)) / (2.0 * h);
+            if slope.is_finite() { Ok(Some(slope)) } else { Err(job.non_finite_in(i, step, &drawn.examples)) }
         };
-        *out_half = filled(p, &half.source.iter().map(&mut along).collect::<Vec<_>>());
+        let known: Result<Vec<_>, _> = half.source.iter().enumerate().map(&mut along).collect();
+        *out_half = filled(p, &known?);
     }
     Ok(out)
 }
@@ -177,12 +187,9 @@ pub fn estimate<M>(
     if search.ledger.price_of(&charges) > search.ledger.left() {
         return Ok(None);
     }
-    let halves =
-        derivatives(job, network, batches, &search.upper.weights(), direction, &mut tools.buffers.work)?;
+    let (p, work) = (search.upper.weights(), &mut tools.buffers.work);
+    let halves = derivatives(job, network, batches, &p, direction, work, search.step)?;
     search.ledger.charge_all(&charges);
-    if halves.iter().flatten().any(|s| !s.is_finite()) {
-        return Err(job.non_finite("validation", search.step));
-    }
     Ok(Some(halves))
 }
 
@@ -202,4 +209,103 @@ pub fn differentiate<M>(
     let (r, limits) = (search.relative_gradient(), job.limits());
     let spec = &job.setting.recipe.reweight;
     Ok(Some(search.upper.update(spec, limits.as_deref(), &halves, r, &search.ledger)))
+}
+
+#[cfg(test)]
+pub mod tests {
+    use std::{fmt::Write as _, fs};
+
+    use super::*;
+    use crate::{
+        methods::{Learner, UpperState},
+        recipe::{Method, Recipe},
+        run::prepare,
+        train::Setting,
+    };
+
+    /// Two sources of letters and a small model.
+    pub fn setting() -> Setting {
+        let folder = tempfile::tempdir().unwrap();
+        let lines = |shift: usize| {
+            (0..30).fold(String::new(), |mut text, i| {
+                let letter = |k: usize| char::from(b'a' + ((i * shift + k) % 26) as u8);
+                let _ = writeln!(
+                    text,
+                    "{{\"prompt\":\"{}{}\",\"response\":\"{}\"}}",
+                    letter(0),
+                    letter(1),
+                    letter(2)
+                );
+                text
+            })
+        };
+        let mut recipe = String::from(
+            "[run]\nbudget = 100000\nseeds = [1]\n[model]\nlayers = 1\nwidth = 16\nheads = 2\nkv_heads = 1\nffn = 24\ncontext = 24\n[reweight]\nvalidation_batch = 4\nsource_batch = 6\ncurvature_batch = 2\ncg_steps = 2\n",
+        );
+        for (i, name) in ["a", "b", "v", "t"].into_iter().enumerate() {
+            fs::write(folder.path().join(format!("{name}.jsonl")), lines(i + 1)).unwrap();
+        }
+        for name in ["a", "b"] {
+            let _ = writeln!(recipe, "[[source]]\nname = \"{name}\"\npath = \"{name}.jsonl\"");
+        }
+        recipe.push_str("[validation]\npath = \"v.jsonl\"\n[test]\npath = \"t.jsonl\"\n");
+        prepare(&Recipe::parse(&recipe, folder.path()).unwrap()).unwrap().setting
+    }
+
+    /// How an error names examples.
+    pub fn named(name: &str, method: Method, drawn: &Drawn) -> String {
+        let places: Vec<String> = drawn.examples.iter().map(|example| (example + 1).to_string()).collect();
+        format!(
+            "source {name} is not finite in step 7 of {method}, seed 3, with its examples {};",
+            places.join(", ")
+        )
+    }
+
+    /// The gradient, with a first entry that is put in its place.
+    struct First(Option<f32>);
+
+    impl Direction for First {
+        fn of(
+            &mut self,
+            _half: &Half,
+            mut gradient: Vec<f32>,
+            _work: &mut Workspace<f32>,
+        ) -> Result<Vec<f32>, ReweightError> {
+            if let Some(first) = self.0 {
+                gradient[0] = first;
+            }
+            Ok(gradient)
+        }
+    }
+
+    #[test]
+    fn a_hypergradient_that_is_not_finite_names_the_examples_of_the_batch() {
+        let setting = setting();
+        let job = Job { setting: &setting, method: Method::Alignment, seed: 3 };
+        let mut tools = Tools::new(&setting);
+        let batches = GradientBatches::draw(&job, &mut tools.orders, 2);
+        let [first, second] = &batches.halves;
+        assert_eq!((first.validation.examples.len(), first.source[1].examples.len()), (2, 3));
+        assert_ne!(first.source[0].examples, second.source[0].examples);
+        let mut of = |y: Option<f32>, direction: Option<f32>| {
+            let mut network = job.fresh(0);
+            if let Some(y) = y {
+                network.y[7] = y;
+            }
+            let mut search = Search {
+                step: 7,
+                ledger: job.ledger(),
+                upper: UpperState::new(&job.uniform()),
+                first_gradient: None,
+                last_gradient: 0.0,
+                memory: <crate::methods::Fixed as Learner>::Memory::default(),
+            };
+            estimate(&job, &mut search, &network, &mut tools, &batches, None, &mut First(direction))
+        };
+        assert!(of(None, None).unwrap().unwrap().iter().flatten().all(|a| a.is_finite()));
+        let error = of(Some(f32::NAN), None).unwrap_err().to_string();
+        assert!(error.contains(&named("validation", Method::Alignment, &first.validation)), "{error}");
+        let error = of(None, Some(f32::INFINITY)).unwrap_err().to_string();
+        assert!(error.contains(&named("a", Method::Alignment, &first.source[0])), "{error}");
+    }
 }

@@ -2,14 +2,13 @@
 
 use super::{
     Advance, Footprint, Job, Learner, Search, Start, Tools,
-    estimate::{source_halves, tokens},
-    job::order,
+    estimate::source_halves,
+    job::{Drawn, order, tokens},
     penalty::{self, Descent, differences},
 };
 use crate::{
     error::ReweightError,
     ledger::Entry,
-    model::Batch,
     recipe::{F2baSpec, Recipe},
     result::CycleCertificate,
     train::{Buffers, Network},
@@ -46,13 +45,23 @@ fn multiplier(spec: F2baSpec, progress: f64) -> f64 {
     spec.lambda_end.map_or(spec.lambda, |end| spec.lambda * (end / spec.lambda).powf(progress))
 }
 
-/// L_i of each batch, where there are tokens under the loss.
-fn mean_losses(job: &Job, network: &Network, batches: &[Batch], buffers: &mut Buffers) -> Vec<Option<f64>> {
-    let of = |batch: &Batch| {
-        let losses = job.setting.decoder.row_losses(network.weights(), batch, &mut buffers.work);
-        (!losses.is_empty()).then(|| losses.iter().sum::<f64>() / losses.len() as f64)
+/// L_i of each batch, where there are tokens under the loss; refused where it is not finite, in the named step.
+fn mean_losses(
+    job: &Job,
+    network: &Network,
+    batches: &[Drawn],
+    buffers: &mut Buffers,
+    step: u64,
+) -> Result<Vec<Option<f64>>, ReweightError> {
+    let of = |(i, drawn): (usize, &Drawn)| {
+        let losses = job.setting.decoder.row_losses(network.weights(), &drawn.batch, &mut buffers.work);
+        let sum: f64 = losses.iter().sum();
+        if !sum.is_finite() {
+            return Err(job.non_finite_in(i, step, &drawn.examples));
+        }
+        Ok((!losses.is_empty()).then(|| sum / losses.len() as f64))
     };
-    batches.iter().map(of).collect()
+    batches.iter().enumerate().map(of).collect()
 }
 
 /// One step of x. `None` when the budget does not reach.
@@ -71,15 +80,13 @@ fn move_weights(
         return Ok(None);
     }
     let p = search.upper.weights();
-    let estimates = halves.map(|half| {
-        let [at_y, at_z] =
-            [0, 1].map(|network| mean_losses(job, &networks[network], &half, &mut tools.buffers));
-        differences(&p, &at_y, &at_z).iter().map(|d| lambda * d).collect::<Vec<f64>>()
-    });
-    search.ledger.charge(Entry::Pairs, through);
-    if let Some(i) = (0..p.len()).find(|&i| estimates.iter().any(|half| !half[i].is_finite())) {
-        return Err(job.non_finite(&job.setting.sources[i].name, search.step));
+    let mut estimates = [Vec::new(), Vec::new()];
+    for (half, estimate) in halves.iter().zip(&mut estimates) {
+        let mut of = |network: &Network| mean_losses(job, network, half, &mut tools.buffers, search.step);
+        let (at_y, at_z) = (of(&networks[0])?, of(&networks[1])?);
+        *estimate = differences(&p, &at_y, &at_z).iter().map(|d| lambda * d).collect();
     }
+    search.ledger.charge(Entry::Pairs, through);
     let (r, limits) = (search.relative_gradient(), job.limits());
     Ok(Some(search.upper.update(spec, limits.as_deref(), &estimates, r, &search.ledger)))
 }

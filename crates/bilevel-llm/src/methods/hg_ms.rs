@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Advance, Footprint, Job, Learner, Search, TRACED, Tools,
     estimate::{Direction, GradientBatches, Half, differentiate, displacement},
-    job::order,
+    job::{Drawn, order},
 };
 use crate::{
     error::ReweightError,
@@ -120,6 +120,8 @@ struct Solve<'a> {
     /// D of the optimiser; the identity when absent.
     metric: Option<Vec<f32>>,
     gamma: f64,
+    /// Steps of the search so far.
+    step: u64,
     /// |y|.
     size: f64,
     /// Larger relative residual of the solves so far.
@@ -140,7 +142,7 @@ impl<'a> Solve<'a> {
             }
         };
         let p = search.upper.weights();
-        Self { job, network, p, metric, gamma, size: norm(&network.y), residual: None }
+        Self { job, network, p, metric, gamma, step: search.step, size: norm(&network.y), residual: None }
     }
 }
 
@@ -151,7 +153,7 @@ impl Direction for Solve<'_> {
         gradient: Vec<f32>,
         work: &mut Workspace<f32>,
     ) -> Result<Vec<f32>, ReweightError> {
-        let Self { job, network, p, gamma, size, .. } = self;
+        let Self { job, network, p, gamma, size, step, .. } = self;
         let setting = job.setting;
         // in the metric: (D^-½ H D^-½ + γ) w = D^-½ b, v = D^-½ w
         let root: Vec<f32> = self
@@ -160,13 +162,17 @@ impl Direction for Solve<'_> {
             .map_or_else(|| vec![1.0; gradient.len()], |d| d.iter().map(|d| 1.0 / d.sqrt()).collect());
         let rhs = Flat(gradient.iter().zip(&root).map(|(b, r)| b * r).collect());
         drop(gradient);
+        let mut spoilt = None;
         let mut apply = |w: &Flat| {
             let v: Vec<f32> = w.0.iter().zip(&root).map(|(w, r)| w * r).collect();
             let h = displacement(*size, &v);
             let mut product = vec![0.0; v.len()];
-            for (batch, &p) in half.curvature.iter().zip(&*p) {
+            for (i, (Drawn { batch, .. }, &p)) in half.curvature.iter().zip(&*p).enumerate() {
                 let scale = p / batch.rows.len() as f64;
                 setting.decoder.gauss_newton(network.weights(), &v, h, batch, scale, &mut product, work);
+                if spoilt.is_none() && !norm(&product).is_finite() {
+                    spoilt = Some(i);
+                }
             }
             for ((a, r), w) in product.iter_mut().zip(&root).zip(&w.0) {
                 *a = *a * r + *gamma as f32 * w;
@@ -176,7 +182,11 @@ impl Direction for Solve<'_> {
         let steps = setting.recipe.reweight.cg_steps;
         let cg = Cg { tolerance: 1e-6, max_iterations: steps, ..Cg::default() };
         let zero = rhs.zeros_like();
-        let solved = cg.solve(&mut apply, &rhs, &zero)?;
+        let solved = cg.solve(&mut apply, &rhs, &zero);
+        if let Some(i) = spoilt {
+            return Err(job.non_finite_in(i, *step, &half.curvature[i].examples));
+        }
+        let solved = solved?;
         let relative = solved.residual / rhs.norm().max(f64::MIN_POSITIVE);
         self.residual = Some(self.residual.map_or(relative, |r: f64| r.max(relative)));
         Ok(solved.solution.0.iter().zip(&root).map(|(w, r)| w * r).collect())
@@ -285,5 +295,34 @@ impl Vector for Flat {
     }
     fn resolution(&self) -> f64 {
         f64::from(f32::EPSILON)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        methods::estimate::tests::{named, setting},
+        recipe::Method,
+    };
+
+    #[test]
+    fn a_curvature_product_that_is_not_finite_names_the_examples_of_the_batch() {
+        let setting = setting();
+        let job = Job { setting: &setting, method: Method::HgMs, seed: 3 };
+        let mut tools = Tools::new(&setting);
+        let batches = GradientBatches::draw(&job, &mut tools.orders, 0);
+        let mut network = job.fresh(0);
+        let of = |network: &Network, tools: &mut Tools| {
+            let p = job.uniform();
+            let (size, metric) = (norm(&network.y), None);
+            let mut solve =
+                Solve { job: &job, network, p, metric, gamma: 0.1, step: 7, size, residual: None };
+            solve.of(&batches.halves[1], vec![1e-3; network.y.len()], &mut tools.buffers.work)
+        };
+        assert!(of(&network, &mut tools).unwrap().iter().all(|a| a.is_finite()));
+        network.y[7] = f32::NAN;
+        let error = of(&network, &mut tools).unwrap_err().to_string();
+        assert!(error.contains(&named("a", Method::HgMs, &batches.halves[1].curvature[0])), "{error}");
     }
 }

@@ -6,8 +6,9 @@ use super::{Search, limits};
 use crate::{
     error::ReweightError,
     ledger::{Entry, Ledger},
+    model::Batch,
     recipe::{Given, Method},
-    source::Order,
+    source::{Dataset, Order},
     train::{Buffers, Network, Setting, StepBatch, StepLosses, step_size, weighted_gradient},
 };
 
@@ -100,15 +101,20 @@ impl Job<'_> {
         })
     }
 
-    /// The error of a loss on `name` that is not finite.
-    pub fn non_finite(&self, name: &str, step: u64) -> ReweightError {
+    /// The error of a loss that is not finite on these examples of `name`.
+    pub fn non_finite(&self, name: &str, step: u64, examples: &[usize]) -> ReweightError {
         ReweightError::NonFinite {
             name: name.to_owned(),
             step,
             method: self.method.to_string(),
             seed: self.seed,
-            examples: Vec::new(),
+            examples: examples.iter().map(|example| example + 1).collect(),
         }
+    }
+
+    /// The same of examples of a source.
+    pub fn non_finite_in(&self, source: usize, step: u64, examples: &[usize]) -> ReweightError {
+        self.non_finite(&self.setting.sources[source].name, step, examples)
     }
 
     /// Refuses losses or gradients on a batch that are not finite; `step` counts from 1.
@@ -123,13 +129,7 @@ impl Job<'_> {
             [loss, norm].into_iter().flatten().any(|number| !number.is_finite())
         };
         match pairs.map(is_spoilt).position(|is_spoilt| is_spoilt) {
-            Some(i) => Err(ReweightError::NonFinite {
-                name: self.setting.sources[i].name.clone(),
-                step,
-                method: self.method.to_string(),
-                seed: self.seed,
-                examples: batch.examples(i).iter().map(|example| example + 1).collect(),
-            }),
+            Some(i) => Err(self.non_finite_in(i, step, batch.examples(i))),
             None => Ok(()),
         }
     }
@@ -183,6 +183,27 @@ impl Job<'_> {
         search.count(1, &losses);
         Ok(losses)
     }
+}
+
+/// A batch, and the examples that it is made of.
+#[derive(Clone, Debug)]
+pub struct Drawn {
+    /// The batch.
+    pub batch: Batch,
+    /// Their places in the set.
+    pub examples: Vec<usize>,
+}
+
+impl Drawn {
+    /// The batch of these examples of a set.
+    pub fn of(set: &Dataset, examples: Vec<usize>) -> Self {
+        Self { batch: set.batch(examples.iter().copied()), examples }
+    }
+}
+
+/// Tokens that go through a model.
+pub fn tokens(batches: &[Drawn]) -> u64 {
+    batches.iter().map(|drawn| drawn.batch.tokens.len() as u64).sum()
 }
 
 /// What a worker needs beside the state: nothing here has to be saved.

@@ -5,8 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Advance, End, Job, Learner, Orders, Search, Tools,
-    estimate::tokens,
-    job::{order, purpose},
+    job::{Drawn, order, purpose, tokens},
     softmax,
 };
 use crate::{
@@ -123,8 +122,8 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
 
 /// The examples whose gradients are taken at a place.
 struct Examples {
-    sources: Vec<Vec<Batch>>,
-    validation: Vec<Batch>,
+    sources: Vec<Vec<Drawn>>,
+    validation: Vec<Drawn>,
 }
 
 impl Examples {
@@ -138,13 +137,14 @@ impl Examples {
             .map(|(source, order)| {
                 let count = spec.source_batch.min(source.len());
                 let drawn = order.take((place * count) as u64, count);
-                drawn.into_iter().map(|example| source.batch([example])).collect()
+                drawn.into_iter().map(|example| Drawn::of(source, vec![example])).collect()
             })
             .collect();
         let validation = &setting.validation;
         let count = spec.validation_batch.min(validation.len());
         let drawn = orders.validation(job, order::VALIDATION).take((place * count) as u64, count);
-        Self { sources, validation: drawn.into_iter().map(|example| validation.batch([example])).collect() }
+        let validation = drawn.into_iter().map(|example| Drawn::of(validation, vec![example])).collect();
+        Self { sources, validation }
     }
 
     fn charges(&self) -> [(Entry, u64); 2] {
@@ -186,8 +186,8 @@ fn influences(
     target.resize(len, 0.0);
     let share = 1.0 / examples.validation.len() as f64;
     for example in &examples.validation {
-        if !add_gradient(decoder, network, example, share, target, work).is_finite() {
-            return Err(job.non_finite("validation", step));
+        if !add_gradient(decoder, network, &example.batch, share, target, work).is_finite() {
+            return Err(job.non_finite("validation", step, &example.examples));
         }
     }
     let stream = || Stream::new(job.seed, purpose::PROJECTION);
@@ -200,8 +200,8 @@ fn influences(
         for example in batches {
             gradient.clear();
             gradient.resize(len, 0.0);
-            if !add_gradient(decoder, network, example, 1.0, gradient, work).is_finite() {
-                return Err(job.non_finite(&source.name, step));
+            if !add_gradient(decoder, network, &example.batch, 1.0, gradient, work).is_finite() {
+                return Err(job.non_finite(&source.name, step, &example.examples));
             }
             network.direction(&recipe.train, gradient);
             own.push(match (&sketch, &projected) {

@@ -8,7 +8,7 @@
 use super::{
     Job, Search, Start, Tools,
     estimate::filled,
-    job::{order, purpose},
+    job::{Drawn, order, purpose},
 };
 use crate::{
     error::ReweightError,
@@ -50,7 +50,7 @@ pub fn descend<M>(
     let train = &setting.recipe.train;
     let batch = StepBatch::draw(setting, tools.orders.sources(job, order::SEARCH), search.step);
     let drawn = tools.orders.validation(job, order::VALIDATION).take(search.step * count as u64, count);
-    let target = setting.validation.batch(drawn);
+    let Drawn { batch: target, examples } = Drawn::of(&setting.validation, drawn);
     let charges =
         [(Entry::Training, 2 * batch.tokens), (Entry::ValidationGradient, target.tokens.len() as u64)];
     if search.ledger.price_of(&charges) > search.ledger.left() {
@@ -69,7 +69,7 @@ pub fn descend<M>(
         let loss =
             setting.decoder.loss_gradient(y.weights(), &target, scale, &mut buffers.total, &mut buffers.work);
         if !loss.is_finite() {
-            return Err(job.non_finite("validation", search.step + 1));
+            return Err(job.non_finite("validation", search.step + 1, &examples));
         }
     }
     y.update(&setting.decoder, train, size, &mut buffers.total);
