@@ -181,7 +181,7 @@ fn curvature_by_chunks_is_the_variance_of_the_logits_derivative() {
 
 #[test]
 fn several_chunks_on_several_threads_give_the_same_bits() {
-    let sizes = crate::recipe::ModelSizes {
+    let sizes = crate::model::ModelSizes {
         layers: 1,
         width: 64,
         heads: 2,
