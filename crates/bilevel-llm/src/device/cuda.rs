@@ -28,7 +28,8 @@ pub struct Cuda {
 /// What one product uses.
 #[derive(Debug)]
 struct Work {
-    blas: CudaBlas,
+    /// Given up after a failure: to give back a handle that its device no longer knows would be another.
+    blas: Option<CudaBlas>,
     /// Room for first operand, second, and result; grown when it does not reach.
     rooms: [Option<CudaSlice<f32>>; 3],
 }
@@ -65,21 +66,22 @@ impl Cuda {
             name,
             stream,
             kept: Kept::default(),
-            work: Mutex::new(Work { blas, rooms: [None, None, None] }),
+            work: Mutex::new(Work { blas: Some(blas), rooms: [None, None, None] }),
         })
     }
 
     fn multiply(
         &self,
+        work: &mut Work,
         call: &Call,
         alpha: f32,
-        first: &[f32],
-        second: &[f32],
+        (first, second): (&[f32], &[f32]),
         beta: f32,
         c: &mut [f32],
     ) -> Result<(), String> {
-        let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
-        let Work { blas, rooms } = &mut *work;
+        let Work { blas, rooms } = work;
+        let blas = blas.as_ref().ok_or("it failed before")?;
+        self.stream.context().bind_to_thread().map_err(words)?;
         let [first_room, second_room, result_room] = rooms;
         let stream = &self.stream;
         let room = |room: &mut Option<CudaSlice<f32>>, len: usize| {
@@ -136,7 +138,10 @@ impl Device for Cuda {
         beta: f32,
         c: &mut [f32],
     ) -> Result<(), String> {
-        self.multiply(call, alpha, first, second, beta, c)
+        let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+        self.multiply(&mut work, call, alpha, (first, second), beta, c).inspect_err(|_| {
+            std::mem::forget(work.blas.take());
+        })
     }
 
     fn keep(&mut self, list: &Arc<Vec<f32>>) -> Result<(), String> {
@@ -148,5 +153,97 @@ impl Device for Cuda {
             self.kept.hold(list.clone(), copy);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bilevel::rng::Stream;
+
+    use super::*;
+    use crate::model::{
+        Batch, Decoder, ModelSizes, Part, Weights, Workspace,
+        kernels::{Accelerator, Engine, linear},
+    };
+
+    /// The device of this machine; without one, its refusal is held against what it has to say.
+    fn device() -> Option<Cuda> {
+        match Cuda::open() {
+            Ok(device) => Some(device),
+            Err(error) => {
+                assert!(error.to_string().starts_with("run.device = cuda is not allowed: "), "{error}");
+                None
+            }
+        }
+    }
+
+    fn random(n: usize, purpose: u64) -> Vec<f32> {
+        let mut stream = Stream::new(8, purpose);
+        (0..n).map(|_| stream.normal() as f32).collect()
+    }
+
+    #[test]
+    fn products_with_parts_of_a_list_that_is_kept_are_those_of_the_processor() {
+        let Some(mut device) = device() else { return };
+        let list = Arc::new(random(5000, 0));
+        device.keep(&list).unwrap();
+        let accelerator = Accelerator::new(Box::new(device)).unwrap().for_all_products();
+        let engine = Engine { threads: 1, accelerator: Some(Arc::new(accelerator)) };
+        let x = random(40 * 30, 1);
+        for first in [0, 17, 5000 - 20 * 30] {
+            let kept = &list[first..first + 20 * 30];
+            let elsewhere = kept.to_vec();
+            for weights in [kept, &elsewhere] {
+                let product = |engine: &Engine| {
+                    let mut y = vec![f32::NAN; 40 * 20];
+                    linear(engine, &x, weights, &mut y, (40, 30, 20));
+                    y
+                };
+                for (there, here) in product(&engine).iter().zip(product(&Engine::default())) {
+                    // 30 products of order 1, each rounded to 2^-24
+                    assert!((there - here).abs() < 2e-5, "{there} {here}");
+                }
+            }
+        }
+        assert_eq!(engine.accelerator.unwrap().failure(), None);
+    }
+
+    #[test]
+    fn a_decoder_with_frozen_blocks_has_the_gradient_of_the_processor() {
+        let Some(mut device) = device() else { return };
+        let sizes = ModelSizes {
+            layers: 2,
+            width: 32,
+            heads: 4,
+            kv_heads: 2,
+            ffn: 48,
+            context: 32,
+            rope_base: 10_000.0,
+        };
+        let decoder = Decoder::new(sizes, 50);
+        let frozen: Arc<Vec<f32>> = Arc::new(decoder.initial(&mut Stream::new(1, 0)));
+        let selection = decoder.select(&[Part::Block(1), Part::FinalNorm]);
+        let y = selection.gather(&frozen);
+        let batch = Batch {
+            tokens: (0..40).map(|i| i * 7 % 50).collect(),
+            lengths: vec![25, 15],
+            rows: (0..40).collect(),
+            targets: (0..40).map(|i| i * 11 % 50).collect(),
+        };
+        device.keep(&frozen).unwrap();
+        let accelerator = Accelerator::new(Box::new(device)).unwrap().for_all_products();
+        let gradient = |mut work: Workspace<f32>| {
+            let mut g = vec![0.0; y.len()];
+            let weights = Weights::with_trained(&frozen[..], &selection, &y);
+            (decoder.loss_gradient(weights, &batch, 1.0, &mut g, &mut work), g)
+        };
+        let (loss, here) = gradient(decoder.workspace());
+        let (there_loss, there) = gradient(decoder.workspace().on(Some(Arc::new(accelerator))));
+        // a few hundred roundings of 2^-24 one upon the other
+        assert!((there_loss - loss).abs() < 1e-4 * loss, "{there_loss} {loss}");
+        let scale = here.iter().fold(0.0_f32, |m, a| m.max(a.abs()));
+        for (there, here) in there.iter().zip(&here) {
+            assert!((there - here).abs() < 1e-4 * scale, "{there} {here}");
+        }
     }
 }
