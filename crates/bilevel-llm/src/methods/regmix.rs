@@ -1,6 +1,6 @@
 //! `RegMix`: losses of proxies at random mixtures, regressed on the mixtures.
 
-use bilevel::rng::Stream;
+use bilevel::{ConfigError, rng::Stream};
 use nalgebra::{DMatrix, DVector};
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ use super::{
 use crate::{
     error::ReweightError,
     eval::score,
-    ledger::Entry,
+    ledger::{Entry, Ledger},
     train::{Network, StepBatch, step_size},
 };
 
@@ -21,6 +21,8 @@ use crate::{
 const SIMULATED: usize = 10_000;
 /// The weights are the mean of so many of the best of them.
 const BEST: usize = 100;
+/// The most of a proxy's share that its validation loss may cost: what is left trains it.
+const SCORING: f64 = 0.25;
 
 /// `RegMix` (arXiv 2407.01492): proxies are trained at mixtures from Dirichlet(1, …, 1), their validation loss is regressed on
 /// the mixture, and the weights are the mean of the 100 mixtures with the least predicted loss among many random
@@ -28,7 +30,8 @@ const BEST: usize = 100;
 ///
 /// Where the paper differs: its proxies are small models with a budget of their own, here they are the recipe's model and share
 /// one budget; of its two regressions this is the linear one (the other is made of boosted trees), of the logarithm of the
-/// loss, with a ridge; it simulates a million mixtures around the sources' sizes, here ten thousand of the whole simplex.
+/// loss, with a ridge; it simulates a million mixtures around the sources' sizes, here ten thousand of the whole simplex. The
+/// validation loss is that of as many of the first examples as a quarter of a proxy's share pays for.
 #[derive(Clone, Copy, Debug)]
 pub struct RegMix;
 
@@ -39,6 +42,22 @@ pub struct Proxies {
     seen: Vec<(Vec<f64>, f64)>,
     /// Steps and units at which the present proxy began.
     began: (u64, f64),
+    /// Validation examples on which every proxy is judged, and their tokens.
+    judges: Option<(usize, u64)>,
+}
+
+/// The first validation examples, all that [`SCORING`] of a proxy's share pays for and one at least, and their tokens.
+fn judges(job: &Job, ledger: &Ledger, share: f64) -> (usize, u64) {
+    let validation = &job.setting.validation;
+    let (mut count, mut tokens) = (0, 0);
+    while count < validation.len() {
+        let more = tokens + validation.batch([count]).tokens.len() as u64;
+        if count > 0 && ledger.price(Entry::Selection, more) > SCORING * share {
+            break;
+        }
+        (count, tokens) = (count + 1, more);
+    }
+    (count, tokens)
 }
 
 /// The mixture of a proxy.
@@ -94,17 +113,25 @@ impl Learner for RegMix {
         let proxies = setting.recipe.reweight.proxies;
         let share = search.ledger.budget() / proxies as f64;
         let validation = &setting.validation;
-        let scoring = search.ledger.price(Entry::Selection, validation.inputs());
+        let (count, tokens) = *search.memory.judges.get_or_insert_with(|| judges(job, &search.ledger, share));
+        let scoring = search.ledger.price(Entry::Selection, tokens);
         let mut batch = StepBatch::draw(setting, tools.orders.sources(job, order::SEARCH), search.step);
         let price =
             |search: &Search<Proxies>, batch: &StepBatch| search.ledger.price(Entry::Training, batch.tokens);
         let used = search.ledger.spent() - search.memory.began.1;
         if used + price(search, &batch) + scoring > share {
+            if search.step == 0 {
+                let remedy = format!(
+                    "a proxy's {share:.0} units do not pay for one training step ({:.0}) and its validation loss ({scoring:.0}); give fewer proxies, a larger run.budget, or a smaller train.batch",
+                    price(search, &batch)
+                );
+                return Err(ConfigError::new("reweight.proxies", proxies, remedy).into());
+            }
             let work = &mut tools.buffers.work;
             if scoring > search.ledger.left() {
                 return Ok(Advance::Spent);
             }
-            let scores = score(&setting.decoder, networks[0].weights(), validation, usize::MAX, work);
+            let scores = score(&setting.decoder, networks[0].weights(), validation, count, work);
             search.ledger.charge(Entry::Selection, scores.tokens);
             search.memory.seen.push((search.upper.weights(), scores.mean()));
             if search.memory.seen.len() == proxies {

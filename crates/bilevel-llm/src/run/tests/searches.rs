@@ -187,6 +187,27 @@ fn doremi_and_regmix_spend_one_budget_and_twins_are_treated_alike() {
 }
 
 #[test]
+fn proxies_are_judged_on_what_a_quarter_of_their_share_pays_for_and_refused_where_it_pays_for_no_step() {
+    let (_folder, mut recipe) = folder(&["up", "noise"]);
+    recipe.reweight.methods = vec![Method::RegMix];
+    recipe.reweight.proxies = 20;
+    // 1,000 units a proxy, of which its 40 validation examples of 10 tokens would take two fifths
+    recipe.run.budget = 20_000;
+    let search = |result: RunResult| result.methods[0].seeds[0].search.clone().unwrap();
+    let spent = search(run(&recipe));
+    let scoring = spent.entries.iter().find(|e| e.entry.contains("selection")).unwrap();
+    assert!(scoring.units > 0.2 * spent.budget && scoring.units <= 0.25 * spent.budget, "{scoring:?}");
+    assert!(spent.spent > 0.7 * spent.budget, "{spent:?}");
+
+    recipe.run.out = recipe.run.out.join("short");
+    recipe.run.budget = 2_000;
+    let error = reweight(&recipe, &mut Silent, &AtomicBool::new(false)).unwrap_err().to_string();
+    for part in ["reweight.proxies = 20", "100 units", "fewer proxies", "run.budget"] {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
 fn the_bandit_goes_where_the_loss_is_and_has_steps_without_one_of_the_sources() {
     let (_folder, mut recipe) = folder(&["up", "noise"]);
     recipe.reweight.methods = vec![Method::Odm];
