@@ -82,6 +82,19 @@ pub enum ReweightError {
         /// What it said.
         said: String,
     },
+    /// The machine does not have the memory that reading the checkpoint would take.
+    #[error(
+        "reading the checkpoint of {parameters} parameters would take about {} of memory, and {} are available; give a smaller checkpoint, free memory, or leave model.storage = \"bf16\" out, with which it is there in f32 as well for a moment",
+        in_bytes(*needed), in_bytes(*available)
+    )]
+    CheckpointMemory {
+        /// Parameters of the checkpoint.
+        parameters: u64,
+        /// Bytes that reading it would take at the peak.
+        needed: u64,
+        /// Bytes that are available.
+        available: u64,
+    },
     /// The tokenizer could not be read, trained, or written.
     #[error("tokenizer: {detail}; {remedy}")]
     Tokenizer {

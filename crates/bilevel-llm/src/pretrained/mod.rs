@@ -40,7 +40,19 @@ impl Checkpoint {
     /// When a file is missing, does not keep to its format, has tensors that are not the architecture's, or the
     /// architecture is not one that the decoder computes.
     pub fn load(path: &Path) -> Result<Self, PretrainedError> {
-        let checkpoint = if path.is_dir() { hugging_face::load(path)? } else { Self::load_gguf(path)? };
+        Self::load_if(path, |_| Ok(()))
+    }
+
+    /// [`Checkpoint::load`], where `accept` is asked before any tensor is read, and may refuse a model by its shape.
+    ///
+    /// # Errors
+    /// As `load`, and with what `accept` says.
+    pub fn load_if<E: From<PretrainedError>>(
+        path: &Path,
+        accept: impl FnOnce(&Decoder) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let checkpoint =
+            if path.is_dir() { hugging_face::load(path, accept)? } else { Self::load_gguf(path, accept)? };
         let (tokens, rows) = (checkpoint.tokenizer.vocabulary(), checkpoint.decoder.architecture.vocabulary);
         // embeddings may have rows to spare
         if tokens > rows {
@@ -48,16 +60,21 @@ impl Checkpoint {
                 path: path.into(),
                 detail: format!("{tokens} tokens, where the model's embedding has {rows} rows"),
                 remedy: "the tokenizer belongs to another model: fetch both again".into(),
-            });
+            }
+            .into());
         }
         Ok(checkpoint)
     }
 
-    fn load_gguf(path: &Path) -> Result<Self, PretrainedError> {
+    fn load_gguf<E: From<PretrainedError>>(
+        path: &Path,
+        accept: impl FnOnce(&Decoder) -> Result<(), E>,
+    ) -> Result<Self, E> {
         let mut file = GgufFile::open(path)?;
         let decoder = file.decoder()?;
         let tokenizer = file.tokenizer()?;
         let chat_template = file.chat_template(&tokenizer)?;
+        accept(&decoder)?;
         let parameters = file.parameters(&decoder)?;
         Ok(Self { decoder, parameters, tokenizer, chat_template })
     }

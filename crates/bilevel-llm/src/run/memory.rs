@@ -6,7 +6,8 @@ use crate::{
     eval::AT_ONCE,
     ledger::Entry,
     methods,
-    model::BatchShape,
+    model::{BatchShape, Decoder, Part, Storage},
+    recipe::{Recipe, TuneSpec},
     source::{Dataset, Order},
     train::Setting,
 };
@@ -69,6 +70,38 @@ impl Prepared {
             Some(available) if more > available => Err(ReweightError::Memory { held, more, available }),
             _ => Ok(()),
         }
+    }
+}
+
+/// Refuses a checkpoint that cannot be read into the memory that is available, from its shape alone; `available` is in bytes, `None`
+/// where the system does not say.
+///
+/// Numbers are read as f32. From them come a copy of what is trained where that is a part, and the shared list in bf16 where the
+/// recipe asks for it; the first list is given back only then.
+///
+/// # Errors
+/// When it takes more.
+pub(super) fn require_to_load(
+    recipe: &Recipe,
+    decoder: &Decoder,
+    available: Option<u64>,
+) -> Result<(), ReweightError> {
+    let parameters = decoder.parameters() as u64;
+    let trained = match recipe.tune {
+        TuneSpec::LastLayers { layers } => {
+            let blocks = decoder.architecture.sizes.layers;
+            let parts: Vec<Part> = (blocks.saturating_sub(layers)..blocks).map(Part::Block).collect();
+            decoder.select(&parts).len() as u64
+        }
+        TuneSpec::All | TuneSpec::Lisa { .. } | TuneSpec::Lora { .. } => 0,
+    };
+    let halves = if recipe.model.storage == Storage::Bf16 { 2 * parameters } else { 0 };
+    let needed = 4 * (parameters + trained) + halves;
+    match available {
+        Some(available) if needed > available => {
+            Err(ReweightError::CheckpointMemory { parameters, needed, available })
+        }
+        _ => Ok(()),
     }
 }
 

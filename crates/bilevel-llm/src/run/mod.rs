@@ -79,7 +79,15 @@ pub struct Forecast {
 }
 
 /// Reads and checks everything that a recipe names.
+///
+/// # Errors
+/// When the recipe, a data file or the checkpoint is not as it should be, or the checkpoint takes more memory than is available.
 pub fn prepare(recipe: &Recipe) -> Result<Prepared, ReweightError> {
+    prepare_within(recipe, available_memory())
+}
+
+/// [`prepare`] with so many bytes of memory for the checkpoint, where they are known.
+fn prepare_within(recipe: &Recipe, available: Option<u64>) -> Result<Prepared, ReweightError> {
     recipe.validate()?;
     let recipe = &recipe.with_given_weights()?;
     let mut accelerator = device::open(recipe.run.device)?;
@@ -89,7 +97,7 @@ pub fn prepare(recipe: &Recipe) -> Result<Prepared, ReweightError> {
     for data in specs.iter().map(|spec| &spec.data).chain([&recipe.validation, &recipe.test]) {
         Reader::require_files(data)?;
     }
-    let model = Model::new(recipe, &specs)?;
+    let model = Model::new(recipe, &specs, available)?;
     if let (Some(accelerator), Some(list)) = (&mut accelerator, model.trained.frozen_singles()) {
         let name = accelerator.name().to_owned();
         accelerator.keep(list).map_err(|said| ReweightError::Device { name, said })?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bilevel::ConfigError;
 use sha2::{Digest, Sha256};
 
-use super::{checkpoint::digits, list_file};
+use super::{checkpoint::digits, list_file, memory::require_to_load};
 use crate::{
     error::ReweightError,
     model::{Decoder, Entrances, Family, Frozen, Part, Target},
@@ -34,13 +34,21 @@ pub struct Model {
 }
 
 impl Model {
-    /// The model of a recipe; `sources` are read only to train a tokenizer.
+    /// The model of a recipe; `sources` are read only to train a tokenizer. `available` are the bytes of memory that a checkpoint may
+    /// take, where they are known.
     ///
     /// # Errors
-    /// When the checkpoint or a source cannot be read, or more blocks are to be trained than there are.
-    pub fn new(recipe: &Recipe, sources: &[&SourceSpec]) -> Result<Self, ReweightError> {
+    /// When the checkpoint or a source cannot be read, the checkpoint is too large, or more blocks are to be trained than there are.
+    pub fn new(
+        recipe: &Recipe,
+        sources: &[&SourceSpec],
+        available: Option<u64>,
+    ) -> Result<Self, ReweightError> {
         if let Some(path) = &recipe.model.checkpoint {
-            return Self::pretrained(recipe, Checkpoint::load(path)?);
+            return Self::pretrained(
+                recipe,
+                Checkpoint::load_if(path, |decoder| require_to_load(recipe, decoder, available))?,
+            );
         }
         let (sizes, tokenizer) = (recipe.model.sizes(), tokenizer(recipe, sources)?);
         Ok(Self {

@@ -15,8 +15,11 @@ use super::{Checkpoint, PretrainedError, tensors};
 use crate::model::{Decoder, Family, NamedTensor};
 use tensor_files::TensorFiles;
 
-/// Reads a folder.
-pub(super) fn load(folder: &Path) -> Result<Checkpoint, PretrainedError> {
+/// Reads a folder; `accept` is asked before any tensor is read.
+pub(super) fn load<E: From<PretrainedError>>(
+    folder: &Path,
+    accept: impl FnOnce(&Decoder) -> Result<(), E>,
+) -> Result<Checkpoint, E> {
     let path = folder.join("config.json");
     let config = read_json(&path)?
         .ok_or_else(|| PretrainedError::io(&path, std::io::Error::from(std::io::ErrorKind::NotFound)))?;
@@ -33,6 +36,7 @@ pub(super) fn load(folder: &Path) -> Result<Checkpoint, PretrainedError> {
     let expected = list.iter().map(|t| (t.name.clone(), t.shape.clone())).collect();
     let found = files.shapes().map(|(name, shape)| (full_name(a.family, name), shape.to_vec()));
     tensors::compare(folder, &expected, &found.filter(|(name, _)| !is_unused(name)).collect())?;
+    accept(&decoder)?;
     let names: HashMap<String, String> =
         files.shapes().map(|(name, _)| (full_name(a.family, name), name.to_owned())).collect();
     let mut parameters = vec![0.0; decoder.parameters()];

@@ -85,6 +85,31 @@ fn a_run_that_needs_more_memory_than_there_is_is_refused_with_both_numbers_and_r
 }
 
 #[test]
+fn a_checkpoint_that_does_not_fit_is_refused_before_a_tensor_is_read() {
+    let (folder, mut recipe) = folder(&["up", "noise"]);
+    let checkpoint = tune_a_checkpoint(folder.path(), &mut recipe);
+    let n = checkpoint.parameters.len() as u64;
+    let block = checkpoint.decoder.select(&[Part::Block(1)]).len() as u64;
+    let lora = TuneSpec::Lora { rank: 2, alpha: 4.0, targets: None, layers: None };
+    for (tune, storage, needed) in [
+        (TuneSpec::All, Storage::F32, 4 * n),
+        (TuneSpec::LastLayers { layers: 1 }, Storage::F32, 4 * (n + block)),
+        (TuneSpec::LastLayers { layers: 1 }, Storage::Bf16, 6 * n + 4 * block),
+        (lora, Storage::Bf16, 6 * n),
+    ] {
+        (recipe.tune, recipe.model.storage) = (tune, storage);
+        assert!(prepare_within(&recipe, Some(needed)).is_ok() && prepare_within(&recipe, None).is_ok());
+        let error = prepare_within(&recipe, Some(needed - 1)).unwrap_err();
+        let ReweightError::CheckpointMemory { parameters, needed: told, .. } = error else {
+            panic!("{error}")
+        };
+        assert_eq!((parameters, told), (n, needed));
+        let text = error.to_string();
+        assert!(text.contains(&format!("{n} parameters")) && text.contains("model.storage"), "{text}");
+    }
+}
+
+#[test]
 fn truncated_and_foreign_checkpoints_are_refused_by_name() {
     let (folder, recipe) = folder(&["up", "noise"]);
     run(&recipe);
