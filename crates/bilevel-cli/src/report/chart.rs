@@ -62,6 +62,8 @@ pub struct LineChart {
 const CHARACTER: f64 = 6.6;
 /// Height of a line of labels.
 const LINE: f64 = 15.0;
+/// Height of a line of a legend.
+const LEGEND_LINE: f64 = 20.0;
 const TOP: f64 = 24.0;
 const BOTTOM: f64 = 44.0;
 
@@ -222,42 +224,63 @@ pub struct DotChart {
     pub rows: Vec<(String, Vec<Dot>)>,
     /// Numbers that the axis must reach.
     pub x_reaches: Vec<f64>,
+    /// The largest number that there can be: bars end there.
+    pub x_most: Option<f64>,
+}
+
+/// The class of a dot: after as many groups as there are colours, dots are hollow.
+fn dot_class(group: usize) -> String {
+    let hollow = if (group / COLOURS).is_multiple_of(2) { "" } else { " hollow" };
+    format!("dot s{}{hollow}", group % COLOURS)
 }
 
 impl DotChart {
+    /// Where the legend's entries begin: distance from the left, and line.
+    fn legend(&self, left: f64, right: f64) -> Vec<(f64, usize)> {
+        let (mut x, mut line) = (left, 0);
+        let mut places = Vec::new();
+        for name in &self.groups {
+            let wide = 38.0 + CHARACTER * 1.05 * name.chars().count() as f64;
+            if x > left && x + wide > right {
+                (x, line) = (left, line + 1);
+            }
+            places.push((x, line));
+            x += wide;
+        }
+        places
+    }
+
     /// The chart as an SVG element.
     pub fn svg(&self) -> String {
         let width = 900.0;
         let values = self.rows.iter().flat_map(|(_, dots)| dots).flat_map(|dot| {
             let spread = if dot.spread.is_finite() { dot.spread } else { 0.0 };
             let low = if dot.value >= 0.0 { (dot.value - spread).max(0.0) } else { dot.value - spread };
-            [low, dot.value + spread].into_iter().chain(dot.singles.iter().copied())
+            let high = self.x_most.map_or(dot.value + spread, |most| most.min(dot.value + spread));
+            [low, high].into_iter().chain(dot.singles.iter().copied())
         });
         let Some(axis) = Axis::new(values.chain(self.x_reaches.iter().copied()), Scale::Linear, 7) else {
             return no_data(&self.title, width);
         };
-        let has_legend = self.groups.len() > 1;
-        let top = if has_legend { TOP + 22.0 } else { TOP - 8.0 };
+        let longest = self.rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        let (left, right) = (20.0 + CHARACTER * 1.05 * longest as f64, width - 24.0);
+        let legend = if self.groups.len() > 1 { self.legend(left, right) } else { Vec::new() };
+        let top = legend.last().map_or(TOP - 8.0, |(_, line)| TOP + 22.0 + LEGEND_LINE * *line as f64);
         let row_height = |dots: &[Dot]| 18.0 + 13.0 * dots.len().max(1) as f64;
         let rows_height: f64 = self.rows.iter().map(|(_, dots)| row_height(dots)).sum();
         let height = top + rows_height + BOTTOM;
-        let longest = self.rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-        let left = 20.0 + CHARACTER * 1.05 * longest as f64;
-        let frame = Frame { left, right: width - 24.0, top, bottom: top + rows_height };
+        let frame = Frame { left, right, top, bottom: top + rows_height };
         let mut svg = open(&self.title, width, height);
-        if has_legend {
-            let mut x = left;
-            for (group, name) in self.groups.iter().enumerate() {
-                let colour = group % COLOURS;
-                let _ = writeln!(
-                    svg,
-                    r#"<circle class="dot s{colour}" cx="{:.1}" cy="14" r="4.5"/><text class="name s{colour}" x="{:.1}" y="18">{}</text>"#,
-                    x + 5.0,
-                    x + 15.0,
-                    escape(name)
-                );
-                x += 38.0 + CHARACTER * 1.05 * name.chars().count() as f64;
-            }
+        for ((group, name), (x, line)) in self.groups.iter().enumerate().zip(legend) {
+            let (class, colour, y) = (dot_class(group), group % COLOURS, 14.0 + LEGEND_LINE * line as f64);
+            let _ = writeln!(
+                svg,
+                r#"<circle class="{class}" cx="{:.1}" cy="{y:.1}" r="4.5"/><text class="name s{colour}" x="{:.1}" y="{:.1}">{}</text>"#,
+                x + 5.0,
+                x + 15.0,
+                y + 4.0,
+                escape(name)
+            );
         }
         let no_rows = Axis::new([0.0, 1.0], Scale::Linear, 1).expect("two finite numbers");
         frame.draw(&mut svg, &axis, &no_rows, &self.x_label, "", false);
@@ -298,7 +321,8 @@ impl DotChart {
                         cy - 3.5
                     );
                 }
-                let _ = writeln!(svg, r#"<circle class="dot s{colour}" cx="{x:.1}" cy="{cy:.1}" r="4.5"/>"#);
+                let class = dot_class(dot.group);
+                let _ = writeln!(svg, r#"<circle class="{class}" cx="{x:.1}" cy="{cy:.1}" r="4.5"/>"#);
             }
             y += tall;
         }
@@ -432,6 +456,38 @@ mod tests {
         for (i, a) in heights.iter().enumerate() {
             assert!(heights[..i].iter().all(|b| (a - b).abs() >= LINE - 0.2), "{heights:?}");
         }
+    }
+
+    #[test]
+    fn a_legend_of_many_groups_goes_on_in_the_next_line_and_repeats_colours_hollow() {
+        let groups: Vec<String> = (0..12).map(|i| format!("a method of a long name {i}")).collect();
+        let dots = (0..12).map(|group| Dot { group, value: 0.5, spread: 0.1, singles: vec![] }).collect();
+        let svg = DotChart { groups, rows: vec![("row".into(), dots)], ..DotChart::default() }.svg();
+        let places: Vec<(f64, f64)> = svg
+            .split("class=\"name")
+            .skip(1)
+            .map(|part| {
+                let number = |key: &str| {
+                    part.split(key).nth(1).unwrap().split('"').next().unwrap().parse::<f64>().unwrap()
+                };
+                (number(" x=\""), number(" y=\""))
+            })
+            .collect();
+        assert_eq!(places.len(), 12);
+        let wide = 25.0 * CHARACTER;
+        assert!(places.iter().all(|(x, _)| x + wide < 900.0), "{places:?}");
+        assert!(places.windows(2).all(|w| w[0].1 < w[1].1 || w[0].0 + wide <= w[1].0), "{places:?}");
+        // four of the legend, four of the row
+        assert_eq!(svg.matches("hollow").count(), 8);
+    }
+
+    #[test]
+    fn bars_end_where_numbers_end() {
+        let dot = Dot { group: 0, value: 0.8, spread: 0.5, singles: vec![] };
+        let rows = vec![("row".into(), vec![dot])];
+        let free = DotChart { rows: rows.clone(), ..DotChart::default() }.svg();
+        let bound = DotChart { rows, x_most: Some(1.0), x_reaches: vec![0.0], ..DotChart::default() }.svg();
+        assert!(free.contains(">1.2<") && !bound.contains(">1.2<") && bound.contains(">1.0<"), "{bound}");
     }
 
     #[test]

@@ -121,6 +121,7 @@ fn final_weights(outcome: &Outcome) -> String {
         groups: outcome.methods.iter().map(|m| m.method.clone()).collect(),
         rows: rows.collect(),
         x_reaches: vec![0.0],
+        x_most: Some(1.0),
     };
     let mut html = figure(
         &chart.svg(),
