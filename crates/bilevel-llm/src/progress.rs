@@ -10,7 +10,7 @@ use crate::{
 pub enum ProgressEvent<'a> {
     /// Data are read, the model is made; the run starts.
     Started {
-        /// Work units of the whole run; `Advanced` adds up to about this many.
+        /// Work units of the chains that have not ended; `Advanced` adds up to about this many.
         total_units: f64,
         /// Parameters of the model.
         parameters: u64,

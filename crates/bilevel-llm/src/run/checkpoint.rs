@@ -32,6 +32,9 @@ pub struct Store {
     identity: String,
 }
 
+/// Ending of a finished chain's file.
+const DONE: &str = "done.safetensors";
+
 /// A chain in progress.
 type Saved<M> = (ChainState<M>, Vec<Network>);
 
@@ -99,7 +102,7 @@ impl Store {
 
     /// Makes sure that what was kept of a chain belongs to this store.
     pub fn require_chain(&self, name: &str) -> Result<(), ReweightError> {
-        for ending in ["checkpoint.safetensors", "done.safetensors", "judged.safetensors"] {
+        for ending in ["checkpoint.safetensors", DONE, "judged.safetensors"] {
             let path = self.path(name, ending);
             // what cannot be read is told of where it is needed
             if let Ok(file) = ListFile::open(&path) {
@@ -191,10 +194,15 @@ impl Store {
         Ok(Some((state, networks)))
     }
 
+    /// Whether a finished chain was saved.
+    pub fn has_ended(&self, name: &str) -> bool {
+        self.path(name, DONE).exists()
+    }
+
     /// Saves a finished chain, with its model, and deletes its checkpoint.
     pub fn remember(&self, name: &str, result: &ChainResult, network: &Network) -> Result<(), ReweightError> {
         let text = serde_json::to_string(result).expect("a result is made of numbers");
-        self.write(&self.path(name, "done.safetensors"), text, &[("y", &network.settled())])?;
+        self.write(&self.path(name, DONE), text, &[("y", &network.settled())])?;
         let _ = fs::remove_file(self.path(name, "checkpoint.safetensors"));
         Ok(())
     }
@@ -216,7 +224,7 @@ impl Store {
 
     /// A finished chain and its model.
     pub fn recall(&self, name: &str) -> Result<Option<(ChainResult, Vec<f32>)>, ReweightError> {
-        let path = self.path(name, "done.safetensors");
+        let path = self.path(name, DONE);
         let Some((text, mut lists)) = self.read(&path, |_| Ok(vec!["y".to_owned()]))? else {
             return Ok(None);
         };

@@ -184,7 +184,8 @@ impl Prepared {
             }
         }
         let per_token = recipe.ledger.training;
-        let units = self.units();
+        let of_a_seed: f64 = recipe.reweight.methods.iter().map(|&method| self.units(method)).sum();
+        let units = of_a_seed * recipe.run.seeds.len() as f64;
         let chains = recipe.reweight.methods.len() * recipe.run.seeds.len();
         let workers = threads(recipe).min(chains) as f64;
         let entering = entering / tokens as f64 * self.distinct_tokens() as f64;
@@ -207,12 +208,10 @@ impl Prepared {
         there.min(drawn as u64) + setting.validation.inputs() + setting.test.inputs()
     }
 
-    /// Work units of the whole run.
-    fn units(&self) -> f64 {
+    /// Work units of a method with one seed: its search and its retraining.
+    fn units(&self, method: Method) -> f64 {
         let recipe = &self.setting.recipe;
-        let methods = recipe.reweight.methods.iter();
-        let all: f64 = methods.map(|&method| methods::budgets(method, recipe) + 1.0).sum();
-        all * recipe.run.seeds.len() as f64 * recipe.run.budget as f64
+        (methods::budgets(method, recipe) + 1.0) * recipe.run.budget as f64
     }
 
     /// What the checkpoints of a method belong to: everything that decides a number of its chains, but the seed, which is in their
@@ -277,7 +276,12 @@ pub fn reweight(
     }
     save(&out.join("recipe.toml"), kept.to_toml().as_bytes())?;
     progress.report(&ProgressEvent::Started {
-        total_units: prepared.units(),
+        total_units: pairs
+            .iter()
+            .zip(&stores)
+            .filter(|(pair, store)| !store.has_ended(&chain_name(**pair)))
+            .map(|((method, _), _)| prepared.units(*method))
+            .sum(),
         parameters: prepared.setting.decoder.parameters() as u64,
         warnings: &prepared.warnings,
     });

@@ -150,6 +150,16 @@ fn checkpoints_of_a_recipe_with_relative_paths_belong_to_the_one_with_full_paths
     assert_ne!(prepared.identity(Path::new("/elsewhere"), Method::HgMs), whole);
 }
 
+/// Takes down the work that a run sees before it.
+struct Total(f64);
+impl Progress for Total {
+    fn report(&mut self, event: &ProgressEvent) {
+        if let ProgressEvent::Started { total_units, .. } = event {
+            self.0 = *total_units;
+        }
+    }
+}
+
 #[test]
 fn a_run_that_gets_more_seeds_and_methods_keeps_what_it_has_and_ends_as_one_that_had_them_from_the_start() {
     let (folder, mut recipe) = folder(&["up", "noise"]);
@@ -161,7 +171,10 @@ fn a_run_that_gets_more_seeds_and_methods_keeps_what_it_has_and_ends_as_one_that
     recipe.run.seeds = vec![2, 1];
     recipe.reweight.methods = vec![Method::Temperature, Method::HgMs];
     recipe.reweight.exponent = 0.3;
-    let more = run(&recipe);
+    let mut total = Total(0.0);
+    let more = reweight(&recipe, &mut total, &AtomicBool::new(false)).unwrap();
+    // HG-MS searches and retrains with seed 2; `temperature` retrains with both
+    assert!((total.0 - 4.0 * recipe.run.budget as f64).abs() < 1e-6, "{}", total.0);
     assert_eq!(written(), before);
     let expected = bytes(&recipe.run.out);
     recipe.run.out = folder.path().join("at-once");
