@@ -96,14 +96,18 @@ impl Setting {
         match self.lisa {
             // the lowest block is drawn some time
             Some(_) => decoder.architecture.sizes.layers,
-            None => decoder.kept_blocks(self.trained.weights(&vec![0.0; self.trained.len(decoder)])),
+            None => self.of_any_weights(|y| decoder.kept_blocks(y)),
         }
     }
 
     /// Numbers that a Gauss–Newton product on a batch of this shape takes beside those of its passes.
     pub fn tangent_numbers(&self, shape: BatchShape) -> u64 {
-        let decoder = &self.decoder;
-        decoder.tangent_numbers(self.trained.weights(&vec![0.0; self.trained.len(decoder)]), shape)
+        self.of_any_weights(|y| self.decoder.tangent_numbers(y, shape))
+    }
+
+    /// What depends on which weights are trained, and not on their numbers.
+    fn of_any_weights<R>(&self, of: impl FnOnce(Weights<f32>) -> R) -> R {
+        of(self.trained.weights(&vec![0.0; self.trained.len(&self.decoder)]))
     }
 
     /// Numbers that a network keeps beside the list of what it trains at a time.

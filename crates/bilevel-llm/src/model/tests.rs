@@ -199,6 +199,23 @@ fn a_sequence_does_not_see_its_neighbours_or_its_future() {
     }
 }
 
+/// Σ_rows of the variance of J v under π, which is ⟨v, H_GN v⟩; J v by a central difference of the logits.
+pub fn variance_of_the_tangent(decoder: &Decoder, y: &[f64], v: &[f64], h: f64, batch: &Batch) -> f64 {
+    let at = |s: f64| -> Vec<f64> {
+        let moved: Vec<f64> = y.iter().zip(v).map(|(y, d)| y + s * h * d).collect();
+        decoder.logits(&moved, batch, &mut decoder.workspace()).to_vec()
+    };
+    let tangent: Vec<f64> = at(1.0).iter().zip(at(-1.0)).map(|(a, b)| (a - b) / (2.0 * h)).collect();
+    let mut sum = 0.0;
+    for (row, t) in at(0.0).chunks(11).zip(tangent.chunks(11)) {
+        let mut p = row.to_vec();
+        softmax(&mut p);
+        let mean: f64 = p.iter().zip(t).map(|(p, t)| p * t).sum();
+        sum += p.iter().zip(t).map(|(p, t)| p * (t - mean).powi(2)).sum::<f64>();
+    }
+    sum
+}
+
 #[test]
 fn gauss_newton_is_symmetric_positive_and_the_hessian_of_a_linearised_model() {
     let (decoder, batch) = (tiny(), batch());
@@ -216,20 +233,7 @@ fn gauss_newton_is_symmetric_positive_and_the_hessian_of_a_linearised_model() {
     let (hu, hv) = (product(&u), product(&v));
     // J v carries the truncation h²·|v|³ of its difference
     assert!((dot(&u, &hv) - dot(&v, &hu)).abs() < 1e-5 * dot(&u, &hu).abs());
-    // ⟨v, H_GN v⟩ = Σ_rows variance of J v under π
-    let h = 1e-5;
-    let at = |s: f64| -> Vec<f64> {
-        let moved: Vec<f64> = y.iter().zip(&v).map(|(y, d)| y + s * h * d).collect();
-        decoder.logits(&moved, &batch, &mut decoder.workspace()).to_vec()
-    };
-    let tangent: Vec<f64> = at(1.0).iter().zip(at(-1.0)).map(|(a, b)| (a - b) / (2.0 * h)).collect();
-    let mut expected = 0.0;
-    for (row, t) in at(0.0).chunks(11).zip(tangent.chunks(11)) {
-        let mut p = row.to_vec();
-        softmax(&mut p);
-        let mean = dot(&p, t);
-        expected += p.iter().zip(t).map(|(p, t)| p * (t - mean).powi(2)).sum::<f64>();
-    }
+    let expected = variance_of_the_tangent(&decoder, &y, &v, 1e-5, &batch);
     assert!((dot(&v, &hv) - expected).abs() < 1e-6 * expected);
 }
 

@@ -165,6 +165,16 @@ mod tests {
     use super::*;
     use crate::model::kernels::{product::gemm_on, test_device::Plain};
 
+    /// A product of halves and twos, whose entries are the inner dimension.
+    fn fill<T: Real>(engine: &Engine, rows: usize, inner: usize, cols: usize) {
+        let of = Layout::packed;
+        let (a, b) = (vec![T::of(0.5); rows * inner], vec![T::of(2.0); inner * cols]);
+        let mut c = vec![T::zero(); rows * cols];
+        let (a, b) = ((&a[..], of(rows, inner)), (&b[..], of(inner, cols)));
+        gemm_on(engine, T::one(), a, b, T::zero(), (&mut c, of(rows, cols)));
+        assert!(c.iter().all(|&c| c == T::of(inner as f64)));
+    }
+
     #[test]
     fn only_large_products_of_singles_are_sent() {
         let device = Plain::good();
@@ -173,31 +183,10 @@ mod tests {
         engine.accelerator = Some(Arc::new(Accelerator::new(Box::new(device)).unwrap()));
         let sent = |rows: usize, inner: usize, cols: usize, is_single: bool| {
             let before = calls.load(Ordering::Relaxed);
-            let of = Layout::packed;
             if is_single {
-                let (a, b, mut c) =
-                    (vec![0.5_f32; rows * inner], vec![2.0; inner * cols], vec![0.0; rows * cols]);
-                gemm_on(
-                    &engine,
-                    1.0,
-                    (&a, of(rows, inner)),
-                    (&b, of(inner, cols)),
-                    0.0,
-                    (&mut c, of(rows, cols)),
-                );
-                assert!(c.iter().all(|&c| c == inner as f32));
+                fill::<f32>(&engine, rows, inner, cols);
             } else {
-                let (a, b, mut c) =
-                    (vec![0.5_f64; rows * inner], vec![2.0; inner * cols], vec![0.0; rows * cols]);
-                gemm_on(
-                    &engine,
-                    1.0,
-                    (&a, of(rows, inner)),
-                    (&b, of(inner, cols)),
-                    0.0,
-                    (&mut c, of(rows, cols)),
-                );
-                assert!(c.iter().all(|&c| c == inner as f64));
+                fill::<f64>(&engine, rows, inner, cols);
             }
             calls.load(Ordering::Relaxed) > before
         };

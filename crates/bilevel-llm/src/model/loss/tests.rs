@@ -3,7 +3,7 @@ use bilevel::rng::Stream;
 use super::*;
 use crate::model::{
     Part,
-    tests::{kinds, point},
+    tests::{kinds, point, variance_of_the_tangent},
 };
 
 /// Three sequences with twenty rows, which three chunks of six or seven hold.
@@ -162,18 +162,7 @@ fn curvature_by_chunks_is_the_variance_of_the_logits_derivative() {
         let (v, h) = (random(y.len(), 4), 1e-5);
         let mut product = vec![0.0; y.len()];
         decoder.gauss_newton(&y, &v, h, &batch, 1.0, &mut product, &mut work(&decoder, 6));
-        let at = |s: f64| -> Vec<f64> {
-            let moved: Vec<f64> = y.iter().zip(&v).map(|(y, d)| y + s * h * d).collect();
-            decoder.logits(&moved, &batch, &mut decoder.workspace()).to_vec()
-        };
-        let tangent: Vec<f64> = at(1.0).iter().zip(at(-1.0)).map(|(a, b)| (a - b) / (2.0 * h)).collect();
-        let mut expected = 0.0;
-        for (row, t) in at(0.0).chunks(11).zip(tangent.chunks(11)) {
-            let mut p = row.to_vec();
-            softmax(&mut p);
-            let mean = dot(&p, t);
-            expected += p.iter().zip(t).map(|(p, t)| p * (t - mean).powi(2)).sum::<f64>();
-        }
+        let expected = variance_of_the_tangent(&decoder, &y, &v, h, &batch);
         // one side has ⟨∇, v⟩ where the other has a difference: h² = 1e-10 times a third derivative
         assert!((dot(&v, &product) - expected).abs() < 1e-5 * expected, "{} {expected}", dot(&v, &product));
     }
