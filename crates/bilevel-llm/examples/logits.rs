@@ -27,9 +27,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let rows: Vec<&[f32]> = logits.chunks_exact(model.decoder.architecture.vocabulary).collect();
     // the last row once more, token by token
     let mut session = Session::new(&model.decoder, &model.parameters, 2);
+    let mut sequence = session.sequence(tokens.len());
     let mut last = Vec::new();
-    for token in &tokens {
-        last = session.read(&[*token]).to_vec();
+    for &token in &tokens {
+        last = session.read(&mut [(&mut sequence, &[token])]).to_vec();
     }
     println!("{}", serde_json::json!({ "tokens": tokens, "logits": rows, "last_by_session": last }));
     Ok(())

@@ -57,7 +57,8 @@ pub struct Reweight {
     /// Replace an earlier run in the result folder
     #[arg(long)]
     force: bool,
-    /// Keep what an earlier run in the result folder computed, and compute what the recipe has more: seeds, methods
+    /// Keep what an earlier run in the result folder computed, and compute what the recipe has more: seeds, methods, questions of
+    /// `[evaluate]`
     #[arg(long, conflicts_with_all = ["force", "demo"])]
     extend: bool,
 }
@@ -117,7 +118,7 @@ fn refuse_or_clear(out: &Path, force: bool) -> Result<()> {
     let folder = out.display();
     if !force {
         return Err(usage(format!(
-            "{folder} holds a run; go on with it by `bilevel resume {folder}`, add seeds or methods by --extend, give another --out, or --force to replace it"
+            "{folder} holds a run; go on with it by `bilevel resume {folder}`, add seeds, methods or questions by --extend, give another --out, or --force to replace it"
         )));
     }
     for old in ["recipe.toml", "weights.json", "trace.jsonl", "timings.json", "report.html"] {

@@ -353,8 +353,10 @@ mod tests {
         let weights = Weights::adapted(&y, &adapters, &list);
         let mut adapted = crate::model::Session::new(decoder, weights, 1);
         let mut plain = crate::model::Session::new(decoder, &merged, 1);
+        let (mut one, mut other) = (adapted.sequence(6), plain.sequence(6));
         for tokens in [&[1, 5, 3][..], &[3], &[10, 0]] {
-            for (a, b) in adapted.read(tokens).iter().zip(plain.read(tokens)) {
+            let found = adapted.read(&mut [(&mut one, tokens)]);
+            for (a, b) in found.iter().zip(plain.read(&mut [(&mut other, tokens)])) {
                 assert!((a - b).abs() < 1e-11 * (1.0 + b.abs()), "{a} {b}");
             }
         }

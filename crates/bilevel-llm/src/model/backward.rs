@@ -80,7 +80,7 @@ impl Decoder {
             apply_backward(y, &block.output, (&c.heads, &dx), &mut d_heads, g, engine);
             d_qkv.fill(T::zero());
             self.attend_backward(batch, c, &d_heads, &mut d_qkv, engine.threads);
-            self.turn(&mut d_qkv, batch, 0, &w.rotary, -T::one());
+            self.turn(&mut d_qkv, batch.positions(), &w.rotary, -T::one());
             apply_backward(y, &block.qkv, (&c.normed, &d_qkv), &mut d_normed, g, engine);
             normalise_backward(y, &block.attention_norm, &c.input, &c.input_norm, &d_normed, &mut dx, g);
         }
@@ -92,7 +92,7 @@ impl Decoder {
         }
         if let Some(place) = places.positions.as_ref().and_then(|positions| y.place(positions)) {
             let dp = &mut g[place];
-            for (d, t) in dx.chunks_exact(width).zip(batch.lengths.iter().flat_map(|&length| 0..length)) {
+            for (d, t) in dx.chunks_exact(width).zip(batch.positions()) {
                 add(&mut dp[t * width..], d);
             }
         }

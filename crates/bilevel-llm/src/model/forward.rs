@@ -36,7 +36,7 @@ impl Decoder {
     fn enter<T: Real>(&self, y: Weights<T>, batch: &Batch, w: &mut Workspace<T>) -> usize {
         let lowest = self.lowest_trained(y);
         let Some(entrances) = y.entrances().filter(|_| lowest > 0) else {
-            self.embed(y, batch, 0, &mut w.residual);
+            self.embed(y, &batch.tokens, batch.positions(), &mut w.residual);
             return 0;
         };
         let mut stream = Vec::with_capacity(batch.tokens.len() * self.architecture.sizes.width);
@@ -46,7 +46,7 @@ impl Decoder {
             rest = others;
             let one = entrances.of(tokens, || {
                 let alone = Batch { tokens: tokens.to_vec(), lengths: vec![length], ..Batch::default() };
-                self.embed(y, &alone, 0, &mut w.residual);
+                self.embed(y, &alone.tokens, alone.positions(), &mut w.residual);
                 self.pass_blocks(y, &alone, 0..lowest, lowest, w);
                 w.residual.as_slice().into()
             });
@@ -78,18 +78,23 @@ impl Decoder {
         }
     }
 
-    /// Embeddings of the tokens, and of their positions, which begin at `first` in every sequence.
-    pub(super) fn embed<T: Real>(&self, y: Weights<T>, batch: &Batch, first: usize, x: &mut Vec<T>) {
+    /// Embeddings of the tokens, and of their positions in their sequences.
+    pub(super) fn embed<T: Real>(
+        &self,
+        y: Weights<T>,
+        tokens: &[u32],
+        positions: impl Iterator<Item = usize>,
+        x: &mut Vec<T>,
+    ) {
         let width = self.architecture.sizes.width;
-        let x = sized(x, batch.tokens.len() * width);
+        let x = sized(x, tokens.len() * width);
         let mut room = Vec::new();
-        for (x, &token) in x.chunks_exact_mut(width).zip(&batch.tokens) {
+        for (x, &token) in x.chunks_exact_mut(width).zip(tokens) {
             x.copy_from_slice(y.row(&self.places.embedding, (token as usize, width), &mut room));
         }
-        if let Some(positions) = &self.places.positions {
-            let each = batch.lengths.iter().flat_map(|&length| first..first + length);
-            for (x, t) in x.chunks_exact_mut(width).zip(each) {
-                for (x, &p) in x.iter_mut().zip(y.row(positions, (t, width), &mut room)) {
+        if let Some(matrix) = &self.places.positions {
+            for (x, t) in x.chunks_exact_mut(width).zip(positions) {
+                for (x, &p) in x.iter_mut().zip(y.row(matrix, (t, width), &mut room)) {
                     *x += p;
                 }
             }
@@ -134,7 +139,7 @@ impl Decoder {
         engine: &Engine,
     ) {
         self.project_qkv(y, block, residual, c, engine);
-        self.turn(&mut c.qkv, batch, 0, rotary, T::one());
+        self.turn(&mut c.qkv, batch.positions(), rotary, T::one());
         self.attend(batch, c, engine.threads);
         self.feed_forward(y, block, residual, c, engine);
     }
@@ -186,13 +191,11 @@ impl Decoder {
         }
     }
 
-    /// Turns queries and keys by the angles of their positions, which begin at `first` in every sequence; sign −1
-    /// turns back. Learned positions turn nothing.
+    /// Turns queries and keys by the angles of their positions; sign −1 turns back. Learned positions turn nothing.
     pub(super) fn turn<T: Real>(
         &self,
         qkv: &mut [T],
-        batch: &Batch,
-        first: usize,
+        positions: impl Iterator<Item = usize>,
         rotary: &Rotary<T>,
         sign: T,
     ) {
@@ -200,13 +203,10 @@ impl Decoder {
         if a.family.is_gpt2() {
             return;
         }
-        let mut rows = qkv.chunks_exact_mut(a.qkv_width());
-        for &length in &batch.lengths {
-            for (t, row) in rows.by_ref().take(length).enumerate() {
-                let (cos, sin) = rotary.at(first + t);
-                for head in row[..a.query_width() + a.key_width()].chunks_exact_mut(a.head_size) {
-                    rotate(head, cos, sin, sign);
-                }
+        for (row, t) in qkv.chunks_exact_mut(a.qkv_width()).zip(positions) {
+            let (cos, sin) = rotary.at(t);
+            for head in row[..a.query_width() + a.key_width()].chunks_exact_mut(a.head_size) {
+                rotate(head, cos, sin, sign);
             }
         }
     }

@@ -74,6 +74,12 @@ impl Decoder {
         shape.tokens * row as u64 + 2 * shape.rows * a.sizes.width as u64
     }
 
+    /// Numbers that a sequence of so many tokens keeps while it is read on.
+    pub fn sequence_numbers(&self, tokens: usize) -> u64 {
+        let a = &self.architecture;
+        (2 * a.sizes.layers * a.key_width() * tokens.min(a.sizes.context)) as u64
+    }
+
     /// Numbers of the largest matrix, which is widened as a whole where parameters are kept in bf16.
     pub fn largest_tensor(&self) -> u64 {
         self.matrices().iter().map(|matrix| matrix.len() as u64).max().unwrap_or(0)

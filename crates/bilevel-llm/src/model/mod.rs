@@ -30,7 +30,7 @@ pub use layout::NamedTensor;
 use layout::Places;
 pub use loss::Prediction;
 pub use memory::BatchShape;
-pub use session::Session;
+pub use session::{Sequence, Session};
 pub use stored::{Frozen, List, Storage};
 pub use weights::{Selection, Weights};
 pub use workspace::Workspace;
@@ -46,6 +46,13 @@ pub struct Batch {
     pub rows: Vec<u32>,
     /// The token to be predicted at each of `rows`.
     pub targets: Vec<u32>,
+}
+
+impl Batch {
+    /// The position of each token in its sequence.
+    fn positions(&self) -> impl Iterator<Item = usize> {
+        self.lengths.iter().flat_map(|&length| 0..length)
+    }
 }
 
 /// The shape of a decoder: what it computes and the places of its parameters.

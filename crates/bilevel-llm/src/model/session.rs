@@ -1,42 +1,37 @@
 //! Reading on from where one stands: keys and values of earlier tokens are kept.
 
 use super::{
-    Batch, Decoder, Weights,
+    Decoder, Weights,
     kernels::{Engine, Layout, Real, product::gemm_on, softmax},
     workspace::{Workspace, sized},
 };
 
-/// One sequence that grows.
+/// A model that reads sequences on, several at a time.
 #[derive(Debug)]
 pub struct Session<'a, T> {
     decoder: &'a Decoder,
     y: Weights<'a, T>,
     work: Workspace<T>,
+    /// The normed last rows.
+    last: Vec<T>,
+}
+
+/// One sequence that grows: what a session needs of the tokens read so far.
+#[derive(Clone, Debug)]
+pub struct Sequence<T> {
     /// Keys and values of each block, one row a token.
     past: Vec<Past<T>>,
     length: usize,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Past<T> {
     keys: Vec<T>,
     values: Vec<T>,
 }
 
-impl<'a, T: Real> Session<'a, T> {
-    /// An empty sequence.
-    pub fn new(decoder: &'a Decoder, y: impl Into<Weights<'a, T>>, threads: usize) -> Self {
-        let empty = || Past { keys: Vec::new(), values: Vec::new() };
-        Self {
-            decoder,
-            y: y.into(),
-            work: decoder.workspace().with_threads(threads),
-            past: (0..decoder.architecture.sizes.layers).map(|_| empty()).collect(),
-            length: 0,
-        }
-    }
-
-    /// Tokens read so far.
+impl<T> Sequence<T> {
+    /// Number of tokens read so far.
     pub fn len(&self) -> usize {
         self.length
     }
@@ -44,40 +39,81 @@ impl<'a, T: Real> Session<'a, T> {
     pub fn is_empty(&self) -> bool {
         self.length == 0
     }
+}
 
-    /// Reads these tokens and returns the logits of what comes after the last of them.
+impl<'a, T: Real> Session<'a, T> {
+    /// A session with this model.
+    pub fn new(decoder: &'a Decoder, y: impl Into<Weights<'a, T>>, threads: usize) -> Self {
+        let work = decoder.workspace().with_threads(threads);
+        Self { decoder, y: y.into(), work, last: Vec::new() }
+    }
+
+    /// A sequence of which nothing was read, with room for so many tokens; it grows beyond them at a cost.
+    pub fn sequence(&self, room: usize) -> Sequence<T> {
+        let numbers = room * self.decoder.architecture.key_width();
+        let empty = || Past { keys: Vec::with_capacity(numbers), values: Vec::with_capacity(numbers) };
+        Sequence { past: self.decoder.places.blocks.iter().map(|_| empty()).collect(), length: 0 }
+    }
+
+    /// Reads further tokens of each sequence and returns the logits of what comes after the last of them: a row for each sequence.
+    ///
+    /// The numbers of a row depend on what is read beside it by rounding alone: products of few rows are summed in another order.
     ///
     /// # Panics
-    /// When there is no token, or the sequence grows beyond the model's context.
-    pub fn read(&mut self, tokens: &[u32]) -> &[T] {
+    /// When a sequence has no further token, or grows beyond the model's context.
+    pub fn read(&mut self, news: &mut [(&mut Sequence<T>, &[u32])]) -> &[T] {
         let a = &self.decoder.architecture;
-        let first = self.length;
-        self.length += tokens.len();
-        assert!(!tokens.is_empty() && self.length <= a.sizes.context, "no token, or beyond the context");
-        let batch = Batch { tokens: tokens.to_vec(), lengths: vec![tokens.len()], ..Batch::default() };
+        let mut tokens = Vec::new();
+        let mut positions = Vec::new();
+        for (sequence, new) in news.iter_mut() {
+            let first = sequence.length;
+            sequence.length += new.len();
+            assert!(!new.is_empty() && sequence.length <= a.sizes.context, "no token, or beyond the context");
+            tokens.extend_from_slice(new);
+            positions.extend(first..sequence.length);
+        }
         let w = &mut self.work;
         if !a.family.is_gpt2() {
-            w.rotary.reach(self.length);
+            w.rotary.reach(positions.iter().max().map_or(0, |last| last + 1));
         }
-        self.decoder.embed(self.y, &batch, first, &mut w.residual);
+        self.decoder.embed(self.y, &tokens, positions.iter().copied(), &mut w.residual);
         let engine = &w.engine;
-        for (block, past) in self.decoder.places.blocks.iter().zip(&mut self.past) {
+        for (i, block) in self.decoder.places.blocks.iter().enumerate() {
             let c = &mut w.passing;
             self.decoder.project_qkv(self.y, block, &w.residual, c, engine);
-            self.decoder.turn(&mut c.qkv, &batch, first, &w.rotary, T::one());
-            for row in c.qkv.chunks_exact(a.qkv_width()) {
-                let (key, value) = row[a.query_width()..].split_at(a.key_width());
-                past.keys.extend_from_slice(key);
-                past.values.extend_from_slice(value);
-            }
+            self.decoder.turn(&mut c.qkv, positions.iter().copied(), &w.rotary, T::one());
             let heads = sized(&mut c.heads, tokens.len() * a.query_width());
-            self.decoder.attend_past(&c.qkv, past, first, &mut c.probabilities, heads, engine);
+            let (mut qkv, mut heads) = (&c.qkv[..], &mut heads[..]);
+            for (sequence, new) in news.iter_mut() {
+                let (own, others) = qkv.split_at(new.len() * a.qkv_width());
+                let (out, rest) = heads.split_at_mut(new.len() * a.query_width());
+                let past = &mut sequence.past[i];
+                for row in own.chunks_exact(a.qkv_width()) {
+                    let (key, value) = row[a.query_width()..].split_at(a.key_width());
+                    past.keys.extend_from_slice(key);
+                    past.values.extend_from_slice(value);
+                }
+                let first = sequence.length - new.len();
+                self.decoder.attend_past(own, past, first, &mut c.probabilities, out, engine);
+                (qkv, heads) = (others, rest);
+            }
             self.decoder.finish_block(self.y, block, &mut w.residual, c, engine);
         }
         let width = a.sizes.width;
-        let last = &w.residual[(tokens.len() - 1) * width..];
-        let normed = sized(&mut w.head_input, width);
-        self.decoder.normalise(self.y, &self.decoder.places.final_norm, last, normed, &mut w.packed_norm);
+        self.last.clear();
+        let mut end = 0;
+        for (_, new) in news.iter() {
+            end += new.len();
+            self.last.extend_from_slice(&w.residual[(end - 1) * width..end * width]);
+        }
+        let normed = sized(&mut w.head_input, self.last.len());
+        self.decoder.normalise(
+            self.y,
+            &self.decoder.places.final_norm,
+            &self.last,
+            normed,
+            &mut w.packed_norm,
+        );
         let mut room = Vec::new();
         let matrix = self.y.get(&self.decoder.places.head, &mut room);
         self.decoder.head(matrix, normed, &mut w.logits, engine)

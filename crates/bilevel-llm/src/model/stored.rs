@@ -182,8 +182,9 @@ mod tests {
                 assert!(gradient(halves) == gradient(whole));
                 let read = |weights: Weights<'_, f32>| {
                     let mut session = Session::new(&decoder, weights, 1);
-                    session.read(&[1, 5, 3]);
-                    session.read(&[7]).to_vec()
+                    let mut sequence = session.sequence(4);
+                    session.read(&mut [(&mut sequence, &[1, 5, 3])]);
+                    session.read(&mut [(&mut sequence, &[7])]).to_vec()
                 };
                 assert_eq!(read(halves), read(whole));
             }

@@ -172,16 +172,51 @@ fn a_session_gives_the_logits_of_the_whole_sequence() {
             Batch { tokens: tokens.to_vec(), lengths: vec![8], rows: (0..8).collect(), targets: vec![0; 8] };
         let whole = decoder.logits(&y, &all, &mut decoder.workspace()).to_vec();
         let mut session = Session::new(&decoder, &y, 1);
+        let mut sequence = session.sequence(3);
         let mut read = 0;
         for piece in [3, 1, 1, 3] {
-            let logits = session.read(&tokens[read..read + piece]);
+            let logits = session.read(&mut [(&mut sequence, &tokens[read..read + piece])]);
             read += piece;
             for (a, b) in logits.iter().zip(&whole[(read - 1) * 11..]) {
                 // sums of a few dozen terms of order one, in another order
                 assert!((a - b).abs() < 1e-12 * (1.0 + b.abs()), "{read}: {a} {b}");
             }
         }
-        assert_eq!(session.len(), 8);
+        assert_eq!(sequence.len(), 8);
+    }
+}
+
+#[test]
+fn sequences_that_are_read_together_do_not_see_each_other() {
+    for decoder in kinds() {
+        let y = point(&decoder);
+        let texts: [&[u32]; 3] = [&[1, 5, 3, 3, 10, 0], &[2, 7, 7], &[9, 4, 1, 8, 6]];
+        // how many tokens of each text every call reads; a text may pause, and begin later than others
+        let calls = [[2, 0, 0], [1, 2, 0], [0, 1, 3], [3, 0, 2]];
+        let mut session = Session::new(&decoder, &y, 1);
+        let mut together = texts.map(|_| session.sequence(0));
+        let mut alone = Session::new(&decoder, &y, 1);
+        let mut begun = [0; 3];
+        for call in calls {
+            let each = together.iter_mut().zip(texts).zip(call.iter().zip(&mut begun));
+            let mut news = Vec::new();
+            for ((sequence, text), (&count, begun)) in each {
+                if count > 0 {
+                    news.push((sequence, &text[*begun..*begun + count]));
+                    *begun += count;
+                }
+            }
+            let logits = session.read(&mut news).to_vec();
+            let read = (0..3).filter(|&i| call[i] > 0);
+            assert_eq!(logits.len(), 11 * news.len());
+            for (i, row) in read.zip(logits.chunks_exact(11)) {
+                let expected = alone.read(&mut [(&mut alone.sequence(6), &texts[i][..begun[i]])]).to_vec();
+                for (a, b) in row.iter().zip(&expected) {
+                    assert!((a - b).abs() < 1e-12 * (1.0 + b.abs()), "text {i}: {a} {b}");
+                }
+            }
+        }
+        assert_eq!(together.map(|sequence| sequence.len()), [6, 3, 5]);
     }
 }
 

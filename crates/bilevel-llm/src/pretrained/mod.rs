@@ -12,8 +12,8 @@ use std::path::Path;
 
 pub use chat::{ChatTemplate, Message};
 pub use error::PretrainedError;
-pub(crate) use generate::continue_tokens;
 pub use generate::{Choice, Generation, StopReason, generate};
+pub(crate) use generate::{Continuation, Next, continue_each};
 pub use gguf::{Format, GgufFile, Header, HeaderError, TensorInfo, Value};
 pub use hugging_face::save;
 pub use loss::{TextLoss, text_loss};

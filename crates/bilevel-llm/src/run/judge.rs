@@ -1,9 +1,6 @@
 //! What a retrained model is asked beside its losses on the target.
 
-use std::{
-    ops::ControlFlow,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,13 +10,16 @@ use crate::{
     error::ReweightError,
     eval::{Scores, estimate_mean, score},
     model::Weights,
-    pretrained::{Choice, continue_tokens},
+    pretrained::{Choice, Continuation, Next, continue_each},
+    recipe::EvaluateSpec,
     result::{Estimate, Evaluation, ExactMatch},
 };
 
 /// What one model did.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Judgement {
+    /// What was asked.
+    asked: EvaluateSpec,
     /// Losses on the first examples of each source.
     sources: Vec<Scores>,
     /// For each test example that was asked: whether the answer was right, and whether there was one.
@@ -28,7 +28,8 @@ pub struct Judgement {
     left_out: u64,
 }
 
-/// The judgement of a finished chain: the one that was kept, or a new one, which is kept.
+/// The judgement of a finished chain: the one that was kept, or a new one where none was or another was asked for; a new one is
+/// kept.
 ///
 /// # Errors
 /// As [`judge`], and when files cannot be read or written.
@@ -39,7 +40,8 @@ pub fn kept_or_judged(
     y: &[f32],
     interrupt: &AtomicBool,
 ) -> Result<Judgement, ReweightError> {
-    if let Some(kept) = store.recall_judgement(name)? {
+    let kept = store.recall_judgement(name)?;
+    if let Some(kept) = kept.filter(|kept| kept.asked == prepared.setting.recipe.evaluate) {
         return Ok(kept);
     }
     let judgement = judge(prepared, prepared.setting.trained.weights(y), interrupt)?;
@@ -59,44 +61,66 @@ pub fn judge(
 ) -> Result<Judgement, ReweightError> {
     let setting = &prepared.setting;
     let (decoder, spec) = (&setting.decoder, &setting.recipe.evaluate);
-    let mut out = Judgement::default();
+    let mut out = Judgement { asked: *spec, ..Judgement::default() };
     if spec.source_examples > 0 {
         let mut work = setting.workspace();
         let of = |set| score(decoder, weights, set, spec.source_examples, &mut work);
         out.sources = setting.sources.iter().map(of).collect();
     }
     let tokenizer = &prepared.tokenizer;
+    let (mut questions, mut expected) = (Vec::new(), Vec::new());
     for i in 0..setting.test.len().min(spec.exact_match) {
-        if interrupt.load(Ordering::Relaxed) {
-            return Err(ReweightError::Interrupted { out: setting.recipe.run.out.clone() });
-        }
         let (question, reference) = setting.test.question_and_answer(i);
         let reference = tokenizer.decode(&reference)?;
-        let expected = extract(spec.answer, &reference).filter(|_| !question.is_empty());
-        let Some(expected) = expected else {
-            out.left_out += 1;
-            continue;
-        };
-        let mut failed = None;
-        let mut told = |tokens: &[u32]| match tokenizer.decode(tokens) {
-            Ok(text) if !is_complete(spec.answer, &text) => ControlFlow::Continue(()),
-            Ok(_) => ControlFlow::Break(()),
+        match extract(spec.answer, &reference).filter(|_| !question.is_empty()) {
+            Some(answer) => {
+                questions.push(question);
+                expected.push(answer.to_owned());
+            }
+            None => out.left_out += 1,
+        }
+    }
+    let mut failed = None;
+    let texts = continue_each((decoder, weights), questions, &answering(prepared), &mut |_, tokens| {
+        if interrupt.load(Ordering::Relaxed) {
+            failed = Some(ReweightError::Interrupted { out: setting.recipe.run.out.clone() });
+            return Next::EndAll;
+        }
+        match tokenizer.decode(tokens) {
+            Ok(text) if is_complete(spec.answer, &text) => Next::End,
+            Ok(_) => Next::GoOn,
             Err(error) => {
                 failed = Some(error);
-                ControlFlow::Break(())
+                Next::EndAll
             }
-        };
-        let (most, end) = (spec.max_tokens, tokenizer.end());
-        let (tokens, _) =
-            continue_tokens(decoder, weights, &question, end, most, Choice::Greedy, 1, &mut told);
-        if let Some(error) = failed {
-            return Err(error);
         }
-        let text = tokenizer.decode(&tokens)?;
+    });
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    for ((tokens, _), expected) in texts.iter().zip(&expected) {
+        let text = tokenizer.decode(tokens)?;
         let answer = extract(spec.answer, &text);
         out.answers.push((answer.is_some_and(|a| agree(spec.answer, a, expected)), answer.is_some()));
     }
     Ok(out)
+}
+
+/// How a model answers.
+fn answering(prepared: &Prepared) -> Continuation {
+    Continuation {
+        end: prepared.tokenizer.end(),
+        most: prepared.setting.recipe.evaluate.max_tokens,
+        choice: Choice::Greedy,
+        threads: 1,
+    }
+}
+
+/// Numbers that a model keeps while it answers.
+pub fn answering_numbers(prepared: &Prepared) -> u64 {
+    let setting = &prepared.setting;
+    let asked = setting.test.len().min(setting.recipe.evaluate.exact_match);
+    answering(prepared).numbers(&setting.decoder, asked, setting.context)
 }
 
 /// For each model a 1 for every right answer and a 0 for every wrong one, in the order of the test examples.

@@ -1,6 +1,6 @@
 //! The memory that a run will need, and that the machine has.
 
-use super::{Prepared, threads};
+use super::{Prepared, judge::answering_numbers, threads};
 use crate::{
     error::ReweightError,
     eval::AT_ONCE,
@@ -47,7 +47,8 @@ impl Prepared {
             trained * footprint.lists() as u64 + own * footprint.models as u64
         });
         let workers = threads(recipe).min(recipe.reweight.methods.len() * recipe.run.seeds.len()) as u64;
-        let numbers = lists.max().unwrap_or(0) + passes(setting);
+        let answering = trained + answering_numbers(self);
+        let numbers = lists.fold(answering, u64::max) + passes(setting);
         let width = setting.decoder.architecture.sizes.width as u64;
         let entrances = if setting.trained.keeps_entrances() {
             (recipe.run.cache_mib << 20).min(4 * width * self.distinct_tokens())

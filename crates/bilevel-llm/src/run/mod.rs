@@ -28,7 +28,7 @@ use crate::{
     methods::{self, Job, Learner, Visit},
     pretrained::{self, ChatTemplate},
     progress::{Progress, ProgressEvent},
-    recipe::{Method, Recipe},
+    recipe::{EvaluateSpec, Method, Recipe},
     result::{Comparison, MethodResult, ModelInfo, RunResult, SourceInfo, Timings, WeightBar},
     source::{Dataset, Encoder, Order, Reader, gather},
     tokenizer::Tokenizer,
@@ -215,12 +215,13 @@ impl Prepared {
     }
 
     /// What the checkpoints of a method belong to: everything that decides a number of its chains, but the seed, which is in their
-    /// name. So a recipe may get more seeds and methods, and what has been computed stays. Relative paths start at `here`,
+    /// name. So a recipe may get more seeds and methods, or ask more of the models, and what has been computed stays. Relative paths start at `here`,
     /// so that the recipe that is kept in the result folder, with paths in full, says the same.
     fn identity(&self, here: &Path, method: Method) -> String {
         let mut recipe = canonical(&self.setting.recipe);
         recipe.set_data_folder(here);
         recipe.run.seeds.clear();
+        recipe.evaluate = EvaluateSpec::default();
         recipe.reweight = recipe.reweight.read_by(method);
         let mut text = recipe.to_toml();
         for info in self
@@ -250,7 +251,7 @@ fn canonical(recipe: &Recipe) -> Recipe {
 }
 
 /// Runs a recipe and writes its result folder. A folder that holds checkpoints of the same recipe and data is gone on
-/// with, also when seeds or methods were added or left out since.
+/// with, also when seeds or methods were added or left out since, or something else is asked of the models.
 pub fn reweight(
     recipe: &Recipe,
     progress: &mut dyn Progress,

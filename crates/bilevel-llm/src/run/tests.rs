@@ -389,4 +389,15 @@ fn retrained_models_answer_and_their_answers_are_compared() {
     let kept = fs::read(recipe.run.out.join("checkpoints/uniform-1.judged.safetensors")).unwrap();
     assert_eq!(resume(&recipe.run.out, &mut Silent, &AtomicBool::new(false)).unwrap(), result);
     assert_eq!(fs::read(recipe.run.out.join("checkpoints/uniform-1.judged.safetensors")).unwrap(), kept);
+    // asked something else, the models that are there answer
+    let trained = |recipe: &Recipe| {
+        let path = recipe.run.out.join("checkpoints/uniform-1.done.safetensors");
+        fs::metadata(path).unwrap().modified().unwrap()
+    };
+    let before = trained(&recipe);
+    recipe.evaluate.exact_match = 2;
+    let again = run(&recipe);
+    let exact = again.methods[0].evaluation.as_ref().unwrap().exact_match.as_ref().unwrap();
+    assert_eq!((exact.examples, trained(&recipe)), (2, before));
+    assert_eq!(again.methods[0].seeds, result.methods[0].seeds);
 }
