@@ -47,6 +47,18 @@ pub enum ReweightError {
         /// not count, and each window of running text does. Empty when it is not one batch that is to blame.
         examples: Vec<usize>,
     },
+    /// The damped curvature is not positive.
+    #[error(
+        "the curvature along the direction of the solve in step {step} of {method}, seed {seed}, is not positive, which only rounding can make it; raise reweight.damping. The last checkpoint before it is kept"
+    )]
+    Curvature {
+        /// Steps of the search so far.
+        step: u64,
+        /// The method that was running.
+        method: String,
+        /// Its seed.
+        seed: u64,
+    },
     /// Parameters or moments of the optimiser became NaN or infinite.
     #[error(
         "the parameters are not finite after step {step} of {method}, seed {seed}, although the losses were; lower train.lr or set train.clip. The last checkpoint before it is kept"

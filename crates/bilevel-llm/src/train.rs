@@ -1,6 +1,7 @@
 //! Training: the weighted loss of all sources, AdamW or SGD, warm-up and cosine.
 
 mod lisa;
+mod metric;
 
 use std::{borrow::Cow, ops::Range, sync::Arc};
 
@@ -17,6 +18,7 @@ use crate::{
 };
 
 pub use lisa::{Awake, Lisa};
+pub use metric::Metric;
 
 const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.99;
@@ -67,6 +69,12 @@ impl Setting {
         if let Some(lisa) = self.lisa {
             network.wake(lisa, &self.decoder, seed, step);
         }
+    }
+
+    /// Tokens that a part of a training batch can have at most. Methods pass their own batches in parts of no more, so that a part of
+    /// a hypergradient takes no more memory than one of a training step.
+    pub fn tokens_at_once(&self) -> usize {
+        self.recipe.train.part() * self.context
     }
 
     /// An empty workspace for one thread, and the run's device.
@@ -287,39 +295,6 @@ impl Network {
         self.trained.weights(&self.y)
     }
 
-    /// The decoder's weights with another list of trained parameters.
-    pub fn weights_at<'a>(&'a self, y: &'a [f32]) -> Weights<'a, f32> {
-        self.trained.weights(y)
-    }
-
-    /// The optimiser's diagonal D, by which y ← y − η D⁻¹∇g: √(second moment) for AdamW; for SGD with momentum β the
-    /// steps add up to 1/(1 − β) of the gradient.
-    ///
-    /// Floored at 1/100 of its root mean square: coordinates that training hardly touches would otherwise carry the
-    /// noise of the validation gradient at a hundred times everyone's weight.
-    pub fn metric(&self, optimizer: Optimizer) -> Vec<f32> {
-        match optimizer {
-            Optimizer::Sgd => vec![(1.0 - MOMENTUM) as f32; self.y.len()],
-            Optimizer::Adamw => {
-                let n = self.second.len() as f64;
-                let corrected: Vec<(Range<usize>, f64)> = self
-                    .ages()
-                    .into_iter()
-                    .map(|(span, age)| (span, 1.0 - BETA2.powf(age.max(1) as f64)))
-                    .collect();
-                let mean = |(span, correction): &(Range<usize>, f64)| {
-                    self.second[span.clone()].iter().map(|&v| f64::from(v)).sum::<f64>() / n / correction
-                };
-                let floor = 0.01 * corrected.iter().map(mean).sum::<f64>().sqrt() + EPSILON;
-                let root = |(span, correction): &(Range<usize>, f64)| -> Vec<f32> {
-                    let second = self.second[span.clone()].iter();
-                    second.map(|&v| (f64::from(v) / correction).sqrt().max(floor) as f32).collect()
-                };
-                corrected.iter().flat_map(root).collect()
-            }
-        }
-    }
-
     /// The direction in which an update with this gradient would move y, without step size and decay; the gradient is clipped first.
     /// Of SGD it is the gradient itself, without the momentum of others.
     pub fn direction(&self, spec: &TrainSpec, gradient: &mut [f32]) {
@@ -438,7 +413,7 @@ impl StepBatch {
     /// So many examples from a position on in each source's order; none of a source that has no part in the step.
     pub fn of(setting: &Setting, orders: &mut [Order], places: &[(u64, usize)]) -> Self {
         let train = &setting.recipe.train;
-        let part = train.batch.div_ceil(train.accumulation);
+        let part = train.part();
         let mut tokens = 0;
         let (mut parts, mut all) = (Vec::new(), Vec::new());
         for ((source, order), &(position, count)) in setting.sources.iter().zip(orders).zip(places) {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{
-    Advance, End, Footprint, Job, Learner, Search, Tools,
+    Advance, End, Job, Learner, Search, Tools,
     adam::Moments,
     estimate::{Direction, GradientBatches, Half, differentiate, estimate},
     job::order,
@@ -12,7 +12,6 @@ use crate::{
     error::ReweightError,
     ledger::Entry,
     model::{Decoder, Part, Workspace},
-    recipe::Recipe,
     result::CycleCertificate,
     train::{Network, Trained, step_size},
 };
@@ -66,14 +65,15 @@ impl Direction for Itself {
     fn of(
         &mut self,
         _half: &Half,
-        mut gradient: Vec<f32>,
+        gradient: &mut Vec<f32>,
+        _spare: &mut Vec<f32>,
         _work: &mut Workspace<f32>,
-    ) -> Result<Vec<f32>, ReweightError> {
+    ) -> Result<(), ReweightError> {
         if let Some(head) = &self.head {
             gradient[..head.start].fill(0.0);
             gradient[head.end..].fill(0.0);
         }
-        Ok(gradient)
+        Ok(())
     }
 }
 
@@ -168,11 +168,6 @@ impl Learner for Alignment {
         };
         let ledger = Some(search.ledger.report(search.step));
         End::Found { weights, ledger, is_online: true, predicted: None }
-    }
-
-    fn footprint(&self, _recipe: &Recipe) -> Footprint {
-        // a step's gradients, or v and the two displaced lists
-        Footprint { vectors: 3, ..Footprint::TRAINING }
     }
 
     fn entries(&self) -> &'static [Entry] {

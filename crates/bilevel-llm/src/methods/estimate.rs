@@ -13,7 +13,7 @@ use crate::{
     model::Workspace,
     result::CycleCertificate,
     source::Order,
-    train::{Network, norm},
+    train::{Buffers, Network, norm},
 };
 
 /// Displacement of central differences, relative to |y|: the truncation is of its square, the rounding of f32 losses
@@ -62,7 +62,7 @@ pub fn source_halves(
     let mut out = [Vec::new(), Vec::new()];
     for (source, order) in job.setting.sources.iter().zip(orders.sources(job, number)) {
         for (out, drawn) in out.iter_mut().zip(split(order, cycle, count)) {
-            out.push(Drawn::of(source, drawn));
+            out.push(Drawn::of(job.setting, source, drawn));
         }
     }
     out
@@ -76,7 +76,7 @@ impl GradientBatches {
         let validation = split(orders.validation(job, order::VALIDATION), cycle, spec.validation_batch);
         let [sa, sb] = source_halves(job, orders, order::SOURCE, cycle, spec.source_batch);
         let [ca, cb] = source_halves(job, orders, order::CURVATURE, cycle, spec.curvature_batch);
-        let [va, vb] = validation.map(|v| Drawn::of(&setting.validation, v));
+        let [va, vb] = validation.map(|v| Drawn::of(setting, &setting.validation, v));
         Self {
             halves: [
                 Half { validation: va, source: sa, curvature: ca },
@@ -89,7 +89,7 @@ impl GradientBatches {
     pub fn charges(&self) -> Vec<(Entry, u64)> {
         let sum = |f: &dyn Fn(&Half) -> u64| self.halves.iter().map(f).sum::<u64>();
         vec![
-            (Entry::ValidationGradient, sum(&|h| h.validation.batch.tokens.len() as u64)),
+            (Entry::ValidationGradient, sum(&|h| h.validation.tokens())),
             (Entry::Directional, sum(&|h| tokens(&h.source))),
         ]
     }
@@ -102,13 +102,14 @@ impl GradientBatches {
 
 /// How a direction v is made of ∇L_val, on one half.
 pub trait Direction {
-    /// v, of the half's ∇L_val.
+    /// Turns the half's ∇L_val into v. `spare` is a list to use, whatever it holds.
     fn of(
         &mut self,
         half: &Half,
-        gradient: Vec<f32>,
+        gradient: &mut Vec<f32>,
+        spare: &mut Vec<f32>,
         work: &mut Workspace<f32>,
-    ) -> Result<Vec<f32>, ReweightError>;
+    ) -> Result<(), ReweightError>;
 }
 
 /// Numbers of the sources, those that a batch did not measure replaced by the weighted mean of the others, which moves their weight
@@ -121,48 +122,42 @@ pub fn filled(p: &[f64], known: &[Option<f64>]) -> Vec<f64> {
 }
 
 /// −⟨∇L_i, v⟩ for each half and source, by central differences of the losses along v; refused where one is not finite, with the
-/// examples of its batch.
+/// examples of its batch. The buffers of a training step, which stand idle here, hold ∇L_val and then v.
 fn derivatives(
     job: &Job,
     network: &Network,
     batches: &GradientBatches,
     p: &[f64],
     direction: &mut impl Direction,
-    work: &mut Workspace<f32>,
+    buffers: &mut Buffers,
     step: u64,
 ) -> Result<[Vec<f64>; 2], ReweightError> {
+    let Buffers { work, source: spare, total: v } = buffers;
     let decoder = &job.setting.decoder;
     let size = norm(&network.y);
     let mut out = [Vec::new(), Vec::new()];
     for (half, out_half) in batches.halves.iter().zip(&mut out) {
-        let mut b = vec![0.0; network.y.len()];
+        v.clear();
+        v.resize(network.y.len(), 0.0);
         let target = &half.validation;
-        let scale = 1.0 / target.batch.rows.len().max(1) as f64;
-        let loss = decoder.loss_gradient(network.weights(), &target.batch, scale, &mut b, work);
-        if !loss.is_finite() || !norm(&b).is_finite() {
+        let loss = target.add_gradient(decoder, network.weights(), 1.0, v, work);
+        if !loss.is_finite() || !norm(v).is_finite() {
             return Err(job.non_finite("validation", step, &target.examples));
         }
-        let v = direction.of(half, b, work)?;
-        let length = norm(&v);
+        direction.of(half, v, spare, work)?;
+        let length = norm(v);
         if length == 0.0 {
             *out_half = vec![0.0; half.source.len()];
             continue;
         }
         let h = DISPLACEMENT * size / length;
-        let moved = |sign: f64| -> Vec<f32> {
-            network.y.iter().zip(&v).map(|(&y, &v)| (f64::from(y) + sign * h * f64::from(v)) as f32).collect()
-        };
-        let (forth, back) = (moved(1.0), moved(-1.0));
         let mut along = |(i, drawn): (usize, &Drawn)| {
-            let batch = &drawn.batch;
-            if batch.rows.is_empty() {
-                return Ok(None);
-            }
-            let mut mean = |y: &[f32]| {
-                decoder.row_losses(network.weights_at(y), batch, work).iter().sum::<f64>()
-                    / batch.rows.len() as f64
+            let mut at = |step: f64| {
+                let mut room = Vec::new();
+                drawn.mean_loss(decoder, network.weights().along(step as f32, v, &mut room), work)
             };
-            let slope = -(mean(&forth) - mean(&back)) / (2.0 * h);
+            let Some((forth, back)) = at(h).zip(at(-h)) else { return Ok(None) };
+            let slope = -(forth - back) / (2.0 * h);
             if slope.is_finite() { Ok(Some(slope)) } else { Err(job.non_finite_in(i, step, &drawn.examples)) }
         };
         let known: Result<Vec<_>, _> = half.source.iter().enumerate().map(&mut along).collect();
@@ -187,8 +182,8 @@ pub fn estimate<M>(
     if search.ledger.price_of(&charges) > search.ledger.left() {
         return Ok(None);
     }
-    let (p, work) = (search.upper.weights(), &mut tools.buffers.work);
-    let halves = derivatives(job, network, batches, &p, direction, work, search.step)?;
+    let p = search.upper.weights();
+    let halves = derivatives(job, network, batches, &p, direction, &mut tools.buffers, search.step)?;
     search.ledger.charge_all(&charges);
     Ok(Some(halves))
 }
@@ -268,13 +263,14 @@ pub mod tests {
         fn of(
             &mut self,
             _half: &Half,
-            mut gradient: Vec<f32>,
+            gradient: &mut Vec<f32>,
+            _spare: &mut Vec<f32>,
             _work: &mut Workspace<f32>,
-        ) -> Result<Vec<f32>, ReweightError> {
+        ) -> Result<(), ReweightError> {
             if let Some(first) = self.0 {
                 gradient[0] = first;
             }
-            Ok(gradient)
+            Ok(())
         }
     }
 

@@ -54,12 +54,11 @@ fn mean_losses(
     step: u64,
 ) -> Result<Vec<Option<f64>>, ReweightError> {
     let of = |(i, drawn): (usize, &Drawn)| {
-        let losses = job.setting.decoder.row_losses(network.weights(), &drawn.batch, &mut buffers.work);
-        let sum: f64 = losses.iter().sum();
-        if !sum.is_finite() {
+        let loss = drawn.mean_loss(&job.setting.decoder, network.weights(), &mut buffers.work);
+        if loss.is_some_and(|loss| !loss.is_finite()) {
             return Err(job.non_finite_in(i, step, &drawn.examples));
         }
-        Ok((!losses.is_empty()).then(|| sum / losses.len() as f64))
+        Ok(loss)
     };
     batches.iter().enumerate().map(of).collect()
 }

@@ -1,15 +1,13 @@
 //! The practical HG-MS on source weights: select among short continuations, differentiate, update.
 
-use bilevel::{
-    Vector,
-    linear::{LinearSolver, cg::Cg},
-};
+use bilevel::linear::LinearStatus;
 use serde::{Deserialize, Serialize};
 
 use super::{
     Advance, Footprint, Job, Learner, Search, TRACED, Tools,
+    damped::{Damped, Solved},
     estimate::{Direction, GradientBatches, Half, differentiate, displacement},
-    job::{Drawn, order},
+    job::order,
 };
 use crate::{
     error::ReweightError,
@@ -18,7 +16,7 @@ use crate::{
     model::Workspace,
     recipe::{Damping, Recipe},
     result::{Continuation, CycleCertificate},
-    train::{Network, StepBatch, StepLosses, Trained, mean_step_size, norm, step_size},
+    train::{Metric, Network, StepBatch, StepLosses, Trained, mean_step_size, norm, step_size},
 };
 
 /// Every R training steps: run short continuations in other data orders and go on with the best of those that train well; solve
@@ -67,12 +65,11 @@ impl Learner for HgMs {
     }
 
     fn footprint(&self, recipe: &Recipe) -> Footprint {
-        // Selection holds its continuations and a step's two gradients; the solve one network, the
-        // buffers of these gradients, and: the metric's root, the right-hand side, CG's guess, solution, residual, direction and
-        // product, v, and a displaced list.
-        let n = recipe.reweight.continuations;
-        let selection = Footprint { models: n, optimisers: n, vectors: 2 };
-        let solve = Footprint { models: 1, optimisers: 1, vectors: 11 };
+        // Selection holds its continuations and a step's two gradients. The solve holds one network, the residual and the product
+        // where these gradients were, the direction, and the solution where there is more than one step.
+        let spec = &recipe.reweight;
+        let selection = Footprint { models: spec.continuations, optimisers: spec.continuations, vectors: 2 };
+        let solve = Footprint { models: 1, optimisers: 1, vectors: if spec.cg_steps > 1 { 4 } else { 3 } };
         if selection.lists() > solve.lists() { selection } else { solve }
     }
 
@@ -105,7 +102,7 @@ impl HgMs {
         let certificate = differentiate(job, search, network, tools, &batches, Some(curvature), &mut solve)?;
         Ok(certificate.map(|certificate| CycleCertificate {
             solve_residual: solve.residual,
-            damping: Some(solve.gamma),
+            damping: Some(solve.damped.gamma),
             continuations: search.memory.continuations.clone(),
             ..certificate
         }))
@@ -117,9 +114,7 @@ struct Solve<'a> {
     job: &'a Job<'a>,
     network: &'a Network,
     p: Vec<f64>,
-    /// D of the optimiser; the identity when absent.
-    metric: Option<Vec<f32>>,
-    gamma: f64,
+    damped: Damped<'a>,
     /// Steps of the search so far.
     step: u64,
     /// |y|.
@@ -132,17 +127,18 @@ impl<'a> Solve<'a> {
     fn new(job: &'a Job, search: &Search<Selected>, network: &'a Network) -> Self {
         let recipe = &job.setting.recipe;
         let (metric, gamma) = match recipe.reweight.damping {
-            Damping::Fixed(gamma) => (None, gamma),
+            Damping::Fixed(gamma) => (Metric::Constant(1.0), gamma),
             Damping::Horizon => {
                 let ledger = &search.ledger;
                 let left = ledger.left().max(0.0) / (ledger.spent() / search.step.max(1) as f64).max(1.0);
                 let eta = mean_step_size(&recipe.train, ledger.progress());
                 // at least one step remains, or there would be nothing to weigh
-                (Some(network.metric(recipe.train.optimizer)), 1.0 / (eta * left.max(1.0)))
+                (network.metric(recipe.train.optimizer), 1.0 / (eta * left.max(1.0)))
             }
         };
+        let damped = Damped { metric, gamma, steps: recipe.reweight.cg_steps };
         let p = search.upper.weights();
-        Self { job, network, p, metric, gamma, step: search.step, size: norm(&network.y), residual: None }
+        Self { job, network, p, damped, step: search.step, size: norm(&network.y), residual: None }
     }
 }
 
@@ -150,46 +146,35 @@ impl Direction for Solve<'_> {
     fn of(
         &mut self,
         half: &Half,
-        gradient: Vec<f32>,
+        gradient: &mut Vec<f32>,
+        spare: &mut Vec<f32>,
         work: &mut Workspace<f32>,
-    ) -> Result<Vec<f32>, ReweightError> {
-        let Self { job, network, p, gamma, size, step, .. } = self;
-        let setting = job.setting;
-        // in the metric: (D^-½ H D^-½ + γ) w = D^-½ b, v = D^-½ w
-        let root: Vec<f32> = self
-            .metric
-            .as_ref()
-            .map_or_else(|| vec![1.0; gradient.len()], |d| d.iter().map(|d| 1.0 / d.sqrt()).collect());
-        let rhs = Flat(gradient.iter().zip(&root).map(|(b, r)| b * r).collect());
-        drop(gradient);
-        let mut spoilt = None;
-        let mut apply = |w: &Flat| {
-            let v: Vec<f32> = w.0.iter().zip(&root).map(|(w, r)| w * r).collect();
-            let h = displacement(*size, &v);
-            let mut product = vec![0.0; v.len()];
-            for (i, (Drawn { batch, .. }, &p)) in half.curvature.iter().zip(&*p).enumerate() {
-                let scale = p / batch.rows.len() as f64;
-                setting.decoder.gauss_newton(network.weights(), &v, h, batch, scale, &mut product, work);
-                if spoilt.is_none() && !norm(&product).is_finite() {
-                    spoilt = Some(i);
+    ) -> Result<(), ReweightError> {
+        let Self { job, network, p, size, step, .. } = self;
+        let decoder = &job.setting.decoder;
+        let product = |d: &[f32], product: &mut [f32]| {
+            let h = displacement(*size, d);
+            for (i, (drawn, p)) in half.curvature.iter().zip(&*p).enumerate() {
+                let scale = p / drawn.rows().max(1) as f64;
+                for part in drawn.parts().iter().filter(|part| !part.rows.is_empty()) {
+                    decoder.gauss_newton(network.weights(), d, h, part, scale, product, work);
+                }
+                if !norm(product).is_finite() {
+                    return Err(job.non_finite_in(i, *step, &drawn.examples));
                 }
             }
-            for ((a, r), w) in product.iter_mut().zip(&root).zip(&w.0) {
-                *a = *a * r + *gamma as f32 * w;
-            }
-            Ok(Flat(product))
+            Ok(())
         };
-        let steps = setting.recipe.reweight.cg_steps;
-        let cg = Cg { tolerance: 1e-6, max_iterations: steps, ..Cg::default() };
-        let zero = rhs.zeros_like();
-        let solved = cg.solve(&mut apply, &rhs, &zero);
-        if let Some(i) = spoilt {
-            return Err(job.non_finite_in(i, *step, &half.curvature[i].examples));
+        let Solved { status, residual } = self.damped.solve(product, gradient, spare)?;
+        if status == LinearStatus::NegativeCurvature {
+            return Err(ReweightError::Curvature {
+                step: *step,
+                method: job.method.to_string(),
+                seed: job.seed,
+            });
         }
-        let solved = solved?;
-        let relative = solved.residual / rhs.norm().max(f64::MIN_POSITIVE);
-        self.residual = Some(self.residual.map_or(relative, |r: f64| r.max(relative)));
-        Ok(solved.solution.0.iter().zip(&root).map(|(w, r)| w * r).collect())
+        self.residual = Some(self.residual.map_or(residual, |r: f64| r.max(residual)));
+        Ok(())
     }
 }
 
@@ -267,37 +252,6 @@ fn select(continuations: &[Continuation], tolerance: f64) -> usize {
     winner.unwrap_or(0)
 }
 
-/// A flat list of f32 as an element of a vector space.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Flat(Vec<f32>);
-
-impl Vector for Flat {
-    fn dim(&self) -> usize {
-        self.0.len()
-    }
-    fn zeros_like(&self) -> Self {
-        Self(vec![0.0; self.0.len()])
-    }
-    fn dot(&self, other: &Self) -> f64 {
-        self.0.iter().zip(&other.0).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
-    }
-    fn axpy(&mut self, a: f64, x: &Self) {
-        self.0.iter_mut().zip(&x.0).for_each(|(s, &x)| *s = (f64::from(*s) + a * f64::from(x)) as f32);
-    }
-    fn scale(&mut self, a: f64) {
-        self.0.iter_mut().for_each(|s| *s = (a * f64::from(*s)) as f32);
-    }
-    fn coordinates(&self) -> Vec<f64> {
-        self.0.iter().map(|&a| f64::from(a)).collect()
-    }
-    fn with_coordinates(&self, coordinates: &[f64]) -> Self {
-        Self(coordinates.iter().map(|&a| a as f32).collect())
-    }
-    fn resolution(&self) -> f64 {
-        f64::from(f32::EPSILON)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -315,10 +269,11 @@ mod tests {
         let mut network = job.fresh(0);
         let of = |network: &Network, tools: &mut Tools| {
             let p = job.uniform();
-            let (size, metric) = (norm(&network.y), None);
-            let mut solve =
-                Solve { job: &job, network, p, metric, gamma: 0.1, step: 7, size, residual: None };
-            solve.of(&batches.halves[1], vec![1e-3; network.y.len()], &mut tools.buffers.work)
+            let damped = Damped { metric: Metric::Constant(1.0), gamma: 0.1, steps: 2 };
+            let size = norm(&network.y);
+            let mut solve = Solve { job: &job, network, p, damped, step: 7, size, residual: None };
+            let mut v = vec![1e-3; network.y.len()];
+            solve.of(&batches.halves[1], &mut v, &mut Vec::new(), &mut tools.buffers.work).map(|()| v)
         };
         assert!(of(&network, &mut tools).unwrap().iter().all(|a| a.is_finite()));
         network.y[7] = f32::NAN;

@@ -6,7 +6,7 @@ use super::{Search, limits};
 use crate::{
     error::ReweightError,
     ledger::{Entry, Ledger},
-    model::Batch,
+    model::{Batch, BatchShape, Decoder, Weights, Workspace},
     recipe::{Given, Method},
     source::{Dataset, Order},
     train::{Buffers, Network, Setting, StepBatch, StepLosses, step_size, weighted_gradient},
@@ -185,25 +185,75 @@ impl Job<'_> {
     }
 }
 
-/// A batch, and the examples that it is made of.
+/// Examples that were drawn, in parts that go through the model one after the other.
 #[derive(Clone, Debug)]
 pub struct Drawn {
-    /// The batch.
-    pub batch: Batch,
+    parts: Vec<Batch>,
     /// Their places in the set.
     pub examples: Vec<usize>,
 }
 
 impl Drawn {
-    /// The batch of these examples of a set.
-    pub fn of(set: &Dataset, examples: Vec<usize>) -> Self {
-        Self { batch: set.batch(examples.iter().copied()), examples }
+    /// These examples of a set, as many to a part as [`Setting::tokens_at_once`] holds.
+    pub fn of(setting: &Setting, set: &Dataset, examples: Vec<usize>) -> Self {
+        let most = setting.tokens_at_once();
+        let mut tokens = examples.first().map_or(0, |&first| set.length(first));
+        let fits = |_: &usize, &next: &usize| {
+            let length = set.length(next);
+            let fits = tokens + length <= most;
+            tokens = length + if fits { tokens } else { 0 };
+            fits
+        };
+        let parts = examples.chunk_by(fits).map(|part| set.batch(part.iter().copied())).collect();
+        Self { parts, examples }
+    }
+
+    /// Tokens that go through a model.
+    pub fn tokens(&self) -> u64 {
+        self.parts.iter().map(|part| part.tokens.len() as u64).sum()
+    }
+
+    /// Tokens under the loss.
+    pub fn rows(&self) -> usize {
+        self.parts.iter().map(|part| part.rows.len()).sum()
+    }
+
+    /// The parts.
+    pub fn parts(&self) -> &[Batch] {
+        &self.parts
+    }
+
+    /// The shapes of the parts.
+    pub fn shapes(&self) -> Vec<BatchShape> {
+        self.parts.iter().map(BatchShape::of).collect()
+    }
+
+    /// The mean loss over all tokens under it; `None` without such tokens.
+    pub fn mean_loss(&self, decoder: &Decoder, y: Weights<f32>, work: &mut Workspace<f32>) -> Option<f64> {
+        let rows = self.rows();
+        let sum: f64 = self.parts.iter().flat_map(|part| decoder.row_losses(y, part, work)).sum();
+        (rows > 0).then(|| sum / rows as f64)
+    }
+
+    /// The mean loss; adds `share` times its gradient. Without tokens under the loss it is 0, and nothing is added.
+    pub fn add_gradient(
+        &self,
+        decoder: &Decoder,
+        y: Weights<f32>,
+        share: f64,
+        gradient: &mut [f32],
+        work: &mut Workspace<f32>,
+    ) -> f64 {
+        let rows = self.rows().max(1) as f64;
+        let parts = self.parts.iter().filter(|part| !part.rows.is_empty());
+        let sum: f64 = parts.map(|part| decoder.loss_gradient(y, part, share / rows, gradient, work)).sum();
+        sum / rows
     }
 }
 
 /// Tokens that go through a model.
-pub fn tokens(batches: &[Drawn]) -> u64 {
-    batches.iter().map(|drawn| drawn.batch.tokens.len() as u64).sum()
+pub fn tokens(drawn: &[Drawn]) -> u64 {
+    drawn.iter().map(Drawn::tokens).sum()
 }
 
 /// What a worker needs beside the state: nothing here has to be saved.
@@ -240,5 +290,55 @@ impl Orders {
     /// The order of this number of the validation set.
     pub fn validation(&mut self, job: &Job, number: u64) -> &mut Order {
         self.validation.entry(number).or_insert_with(|| Order::new(job.seed, &job.setting.validation, number))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::methods::estimate::tests::setting;
+
+    #[test]
+    fn parts_of_a_batch_fit_where_a_training_batch_does_and_sum_to_the_whole() {
+        let mut setting = setting();
+        let network = setting.fresh(3, 0);
+        let set = &setting.sources[1].clone();
+        let examples: Vec<usize> = (0..11).rev().collect();
+        let whole = set.batch(examples.iter().copied());
+        let mut work = setting.workspace();
+        let mut of = |batch: &Batch| {
+            let mut gradient = vec![0.0; network.y.len()];
+            let scale = 0.5 / batch.rows.len() as f64;
+            let loss =
+                setting.decoder.loss_gradient(network.weights(), batch, scale, &mut gradient, &mut work);
+            (loss / batch.rows.len() as f64, gradient)
+        };
+        let (loss, gradient) = of(&whole);
+        for context in [2, 7, 24] {
+            (setting.context, setting.recipe.train.batch, setting.recipe.train.accumulation) =
+                (context, 4, 4);
+            let drawn = Drawn::of(&setting, set, examples.clone());
+            assert_eq!((drawn.tokens(), drawn.rows()), (whole.tokens.len() as u64, whole.rows.len()));
+            let tokens: Vec<u32> = drawn.parts().iter().flat_map(|part| part.tokens.clone()).collect();
+            assert_eq!(tokens, whole.tokens);
+            // no part is larger than it may be, but for one example, and no two neighbours would fit into one
+            let lengths: Vec<usize> = drawn.parts().iter().map(|part| part.tokens.len()).collect();
+            assert!(drawn.parts().iter().all(|part| part.lengths.len() == 1 || part.tokens.len() <= context));
+            let next = drawn.parts().iter().skip(1).map(|part| part.lengths[0]);
+            assert!(lengths.iter().zip(next).all(|(tokens, next)| tokens + next > context), "{lengths:?}");
+
+            let decoder = &setting.decoder;
+            let mut work = setting.workspace();
+            let mut sum = vec![0.0; network.y.len()];
+            let mean = drawn.add_gradient(decoder, network.weights(), 0.5, &mut sum, &mut work);
+            assert!((mean - loss).abs() < 1e-6 * loss, "{mean} {loss}");
+            assert!(
+                (drawn.mean_loss(decoder, network.weights(), &mut work).unwrap() - loss).abs() < 1e-6 * loss
+            );
+            for (a, b) in sum.iter().zip(&gradient) {
+                // sums of a few dozen terms below one in f32, in another order
+                assert!((a - b).abs() < 1e-6, "{a} {b}");
+            }
+        }
     }
 }

@@ -11,7 +11,6 @@ use super::{
 use crate::{
     error::ReweightError,
     ledger::Entry,
-    model::{Batch, Decoder, Workspace},
     source::mix,
     train::{Buffers, Network, StepBatch, norm, step_size},
 };
@@ -137,13 +136,14 @@ impl Examples {
             .map(|(source, order)| {
                 let count = spec.source_batch.min(source.len());
                 let drawn = order.take((place * count) as u64, count);
-                drawn.into_iter().map(|example| Drawn::of(source, vec![example])).collect()
+                drawn.into_iter().map(|example| Drawn::of(setting, source, vec![example])).collect()
             })
             .collect();
         let validation = &setting.validation;
         let count = spec.validation_batch.min(validation.len());
         let drawn = orders.validation(job, order::VALIDATION).take((place * count) as u64, count);
-        let validation = drawn.into_iter().map(|example| Drawn::of(validation, vec![example])).collect();
+        let validation =
+            drawn.into_iter().map(|example| Drawn::of(setting, validation, vec![example])).collect();
         Self { sources, validation }
     }
 
@@ -151,22 +151,6 @@ impl Examples {
         let of_sources = self.sources.iter().map(|batches| tokens(batches)).sum();
         [(Entry::ValidationGradient, tokens(&self.validation)), (Entry::Examples, of_sources)]
     }
-}
-
-/// Adds `share` times the gradient of an example's mean loss, which is returned; nothing of one without tokens under the loss.
-fn add_gradient(
-    decoder: &Decoder,
-    network: &Network,
-    example: &Batch,
-    share: f64,
-    gradient: &mut [f32],
-    work: &mut Workspace<f32>,
-) -> f64 {
-    if example.rows.is_empty() {
-        return 0.0;
-    }
-    let rows = example.rows.len() as f64;
-    decoder.loss_gradient(network.weights(), example, share / rows, gradient, work) / rows
 }
 
 /// The influences of each source's examples at one place; `step` is for errors.
@@ -186,7 +170,7 @@ fn influences(
     target.resize(len, 0.0);
     let share = 1.0 / examples.validation.len() as f64;
     for example in &examples.validation {
-        if !add_gradient(decoder, network, &example.batch, share, target, work).is_finite() {
+        if !example.add_gradient(decoder, network.weights(), share, target, work).is_finite() {
             return Err(job.non_finite("validation", step, &example.examples));
         }
     }
@@ -200,7 +184,7 @@ fn influences(
         for example in batches {
             gradient.clear();
             gradient.resize(len, 0.0);
-            if !add_gradient(decoder, network, &example.batch, 1.0, gradient, work).is_finite() {
+            if !example.add_gradient(decoder, network.weights(), 1.0, gradient, work).is_finite() {
                 return Err(job.non_finite(&source.name, step, &example.examples));
             }
             network.direction(&recipe.train, gradient);
@@ -290,7 +274,7 @@ impl Learner for Less {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{recipe::TrainSpec, train::Trained};
+    use crate::{model::Decoder, recipe::TrainSpec, train::Trained};
 
     #[test]
     fn a_standard_deviation_between_sources_is_a_factor_e_between_weights() {

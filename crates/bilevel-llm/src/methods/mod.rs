@@ -6,6 +6,7 @@
 
 mod adam;
 mod alignment;
+mod damped;
 mod doremi;
 mod estimate;
 mod f2ba;
@@ -39,6 +40,7 @@ pub use f2ba::F2ba;
 pub use fixed::Fixed;
 pub use grid::Grid;
 pub use hg_ms::HgMs;
+pub(crate) use job::Drawn;
 pub use job::{Job, Orders, TRACED, Tools, order, purpose};
 pub use less::Less;
 pub(crate) use limits::require_room;

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     error::ReweightError,
     ledger::Entry,
-    train::{Network, StepBatch, StepLosses, step_size, weighted_gradient},
+    train::{Buffers, Network, StepBatch, StepLosses, step_size, weighted_gradient},
 };
 
 /// A search that begins with y and z at the same place; y first, since it is the one that is traced.
@@ -50,9 +50,8 @@ pub fn descend<M>(
     let train = &setting.recipe.train;
     let batch = StepBatch::draw(setting, tools.orders.sources(job, order::SEARCH), search.step);
     let drawn = tools.orders.validation(job, order::VALIDATION).take(search.step * count as u64, count);
-    let Drawn { batch: target, examples } = Drawn::of(&setting.validation, drawn);
-    let charges =
-        [(Entry::Training, 2 * batch.tokens), (Entry::ValidationGradient, target.tokens.len() as u64)];
+    let target = Drawn::of(setting, &setting.validation, drawn);
+    let charges = [(Entry::Training, 2 * batch.tokens), (Entry::ValidationGradient, target.tokens())];
     if search.ledger.price_of(&charges) > search.ledger.left() {
         return Ok(None);
     }
@@ -64,13 +63,10 @@ pub fn descend<M>(
     let at_z = job.update(search.step, z, &batch, &p, size, buffers)?;
     let at_y = weighted_gradient(setting, y, &batch, &p, buffers);
     job.require_finite(&at_y, &batch, search.step + 1)?;
-    if !target.rows.is_empty() {
-        let scale = 1.0 / (lambda * target.rows.len() as f64);
-        let loss =
-            setting.decoder.loss_gradient(y.weights(), &target, scale, &mut buffers.total, &mut buffers.work);
-        if !loss.is_finite() {
-            return Err(job.non_finite("validation", search.step + 1, &examples));
-        }
+    let Buffers { total, work, .. } = buffers;
+    let loss = target.add_gradient(&setting.decoder, y.weights(), 1.0 / lambda, total, work);
+    if !loss.is_finite() {
+        return Err(job.non_finite("validation", search.step + 1, &target.examples));
     }
     y.update(&setting.decoder, train, size, &mut buffers.total);
 

@@ -12,7 +12,7 @@ use super::{
 
 impl Decoder {
     /// The lowest block through which the derivative must go; the number of blocks when it goes through none.
-    pub(super) fn lowest_trained<T>(&self, y: Weights<T>) -> usize {
+    pub(super) fn lowest_trained<T: Real>(&self, y: Weights<T>) -> usize {
         let places = &self.places;
         let is_input_trained = y.place(&places.embedding).is_some()
             || places.positions.as_ref().is_some_and(|positions| y.place(positions).is_some());
@@ -27,7 +27,7 @@ impl Decoder {
     }
 
     /// The number of blocks through which the derivative goes, each of which keeps its intermediate values.
-    pub fn kept_blocks<T>(&self, y: Weights<T>) -> usize {
+    pub fn kept_blocks<T: Real>(&self, y: Weights<T>) -> usize {
         self.places.blocks.len() - self.lowest_trained(y)
     }
 

@@ -6,7 +6,9 @@ use std::ops::Range;
 use super::{
     Batch, Decoder, Weights, Workspace,
     kernels::{
-        Engine, Real, cross_entropy, linear, linear_backward, product::BLOCKED_ABOVE, side_by_side, softmax,
+        Engine, Layout, Real, cross_entropy, linear, linear_backward,
+        product::{BLOCKED_ABOVE, gemm_on},
+        side_by_side, softmax,
     },
     workspace::sized,
 };
@@ -147,6 +149,9 @@ impl Decoder {
 
     /// Adds `scale` times the Gauss–Newton product Σ_rows Jᵀ(diag π − ππᵀ)J v to `out`; J v is a central difference
     /// of the logits with the displacement `h v`. J is the derivative in the trained part; `v` and `out` are lists of it.
+    ///
+    /// With r₊ and r₋ what the head's matrix W is applied to at the displaced points, and V the part of `v` at W where W is trained,
+    /// the difference is W (r₊ − r₋)/2h + V (r₊ + r₋)/2, without the rounding of two sets of logits that are nearly equal.
     #[expect(clippy::too_many_arguments, reason = "a product with all its settings")]
     pub fn gauss_newton<'y, T: Real>(
         &self,
@@ -160,46 +165,37 @@ impl Decoder {
     ) {
         let y = y.into();
         let (width, vocabulary) = (self.architecture.sizes.width, self.architecture.vocabulary);
-        let [forth, back] = [1.0, -1.0].map(|sign| self.displaced(y, v, sign * h, batch, w));
+        let [mut slope, mut mean] = [T::of(h), T::of(-h)].map(|step| {
+            let mut room = Vec::new();
+            self.forward(y.along(step, v, &mut room), batch, self.architecture.sizes.layers, w);
+            std::mem::take(&mut w.head_input)
+        });
+        let (inverse, half) = (T::of(0.5 / h), T::of(0.5));
+        for (forth, back) in slope.iter_mut().zip(&mut mean) {
+            (*forth, *back) = ((*forth - *back) * inverse, (*forth + *back) * half);
+        }
         self.forward(y, batch, self.lowest_trained(y), w);
-        let (scale, inverse) = (T::of(scale), T::of(0.5 / h));
+        let scale = T::of(scale);
+        let head = y.place(&self.places.head).map(|place| &v[place]);
         let mut tangent = Vec::new();
-        let mut other = Vec::new();
         self.through_head(y, batch, out, w, |matrix, rows, logits, engine| {
             let place = rows.start * width..rows.end * width;
-            let [t, other] = [(&forth, &mut tangent), (&back, &mut other)].map(|(at, room)| {
-                let matrix = at.head.as_deref().unwrap_or(matrix);
-                self.head(matrix, &at.input[place.clone()], room, engine)
-            });
-            let each = t.chunks_exact_mut(vocabulary).zip(other.chunks_exact(vocabulary));
-            let jobs = logits.chunks_exact_mut(vocabulary).zip(each).collect();
-            side_by_side(engine.threads, jobs, |(row, (t, other)): (&mut [T], (&mut [T], &[T]))| {
-                for (t, &l) in t.iter_mut().zip(other) {
-                    *t = (*t - l) * inverse;
-                }
+            let tangent = self.head(matrix, &slope[place.clone()], &mut tangent, engine);
+            if let Some(head) = head {
+                let moved = (head, Layout::packed(vocabulary, width).t());
+                let (narrow, wide) =
+                    (Layout::packed(rows.len(), width), Layout::packed(rows.len(), vocabulary));
+                gemm_on(engine, T::one(), (&mean[place], narrow), moved, T::one(), (&mut *tangent, wide));
+            }
+            let jobs = logits.chunks_exact_mut(vocabulary).zip(tangent.chunks_exact(vocabulary)).collect();
+            side_by_side(engine.threads, jobs, |(row, tangent): (&mut [T], &[T])| {
                 softmax(row);
-                let mean = row.iter().zip(&*t).fold(T::zero(), |s, (&p, &t)| s + p * t);
-                for (p, &t) in row.iter_mut().zip(&*t) {
+                let mean = row.iter().zip(tangent).fold(T::zero(), |s, (&p, &t)| s + p * t);
+                for (p, &t) in row.iter_mut().zip(tangent) {
                     *p *= (t - mean) * scale;
                 }
             });
         });
-    }
-
-    /// What the head needs of a pass with the trained list moved by `step` times `v`.
-    fn displaced<T: Real>(
-        &self,
-        y: Weights<T>,
-        v: &[T],
-        step: f64,
-        batch: &Batch,
-        w: &mut Workspace<T>,
-    ) -> Displaced<T> {
-        let step = T::of(step);
-        let moved: Vec<T> = y.trained().iter().zip(v).map(|(&y, &v)| y + step * v).collect();
-        self.forward(y.moved_to(&moved), batch, self.architecture.sizes.layers, w);
-        let head = y.place(&self.places.head).map(|place| moved[place].to_vec());
-        Displaced { input: std::mem::take(&mut w.head_input), head }
     }
 
     /// The way back from the loss, after [`Decoder::forward`] has kept what it needs: chunk by chunk `turn` is given the head's
@@ -234,14 +230,6 @@ impl Decoder {
         drop(room);
         self.backward(y, batch, d_input, g, w);
     }
-}
-
-/// What the head reads of a pass.
-struct Displaced<T> {
-    /// The normed rows.
-    input: Vec<T>,
-    /// The head's matrix where it is trained, and so has moved too.
-    head: Option<Vec<T>>,
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! How much memory the passes of a decoder take.
 
-use super::{Batch, Decoder, Weights, loss::largest_chunk};
+use super::{Batch, Decoder, Weights, kernels::Real, loss::largest_chunk};
 
 /// What the memory of a pass depends on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,11 +85,14 @@ impl Decoder {
         self.matrices().iter().map(|matrix| matrix.len() as u64).max().unwrap_or(0)
     }
 
-    /// Numbers that a Gauss–Newton product takes beside those of its passes: the rows before the head at two displaced points, where the
-    /// head is trained one displaced copy of it (the other is no larger than the displaced list that is gone by then), and the logits of
-    /// a chunk at both.
-    pub fn tangent_numbers<T>(&self, y: Weights<T>, shape: BatchShape) -> u64 {
-        let head = y.place(&self.places.head).map_or(0, |place| place.len() as u64);
-        2 * shape.rows * self.architecture.sizes.width as u64 + head + 2 * self.chunk_numbers(shape)
+    /// Numbers that a Gauss–Newton product takes beside those of its passes: the rows before the head at two displaced points, the
+    /// derivative of a chunk's logits, and what is moved at once, a matrix or the list of all adapters.
+    pub fn tangent_numbers<T: Real>(&self, y: Weights<T>, shape: BatchShape) -> u64 {
+        let matrices = self.places.blocks.iter().flat_map(|b| [&b.qkv, &b.output, &b.up, &b.down]);
+        let moved = match y.adapters() {
+            Some((_, list)) => list.len(),
+            None => matrices.map(|matrix| matrix.weight.len()).max().unwrap_or(0),
+        };
+        2 * shape.rows * self.architecture.sizes.width as u64 + moved as u64 + self.chunk_numbers(shape)
     }
 }

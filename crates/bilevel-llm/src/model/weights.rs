@@ -83,10 +83,12 @@ impl Selection {
 }
 
 /// Parameters as a decoder reads them: one full list, or a full list that stands still with a short list that is trained.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Weights<'a, T> {
     all: List<'a, T>,
     trained: Short<'a, T>,
+    /// Added to the trained list where it replaces a part of the full one: so many times that list.
+    moved: Option<(T, &'a [T])>,
     entrances: Option<&'a Entrances<T>>,
 }
 
@@ -108,13 +110,6 @@ impl<T> Clone for Short<'_, T> {
 }
 impl<T> Copy for Short<'_, T> {}
 
-impl<T> Clone for Weights<'_, T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<T> Copy for Weights<'_, T> {}
-
 impl<'a, T> Weights<'a, T> {
     /// The frozen full list, read with the selection's parameters replaced by the short list `trained`; gradients are
     /// short lists too.
@@ -124,7 +119,7 @@ impl<'a, T> Weights<'a, T> {
     pub fn with_trained(all: impl Into<List<'a, T>>, selection: &'a Selection, trained: &'a [T]) -> Self {
         assert_eq!(trained.len(), selection.len(), "a short list of another selection");
         let all = all.into();
-        Self { all, trained: Short::Part(selection, trained), entrances: None }
+        Self { all, trained: Short::Part(selection, trained), moved: None, entrances: None }
     }
 
     /// The frozen full list, read with the low-rank changes of its matrices that the short list `trained` gives; gradients are
@@ -135,7 +130,7 @@ impl<'a, T> Weights<'a, T> {
     pub fn adapted(all: impl Into<List<'a, T>>, adapters: &'a Adapters, trained: &'a [T]) -> Self {
         assert_eq!(trained.len(), adapters.len(), "a short list of other adapters");
         let all = all.into();
-        Self { all, trained: Short::Adapters(adapters, trained), entrances: None }
+        Self { all, trained: Short::Adapters(adapters, trained), moved: None, entrances: None }
     }
 
     /// The same, with what the frozen blocks put out kept there. It belongs to this frozen list, and to this selection or
@@ -150,29 +145,42 @@ impl<'a, T> Weights<'a, T> {
         self.entrances
     }
 
-    /// The list of the trained part.
+    /// The list of the trained part, before it was moved.
     pub fn trained(&self) -> &'a [T] {
         match self.trained {
             Short::All(trained) | Short::Part(_, trained) | Short::Adapters(_, trained) => trained,
         }
     }
 
-    /// The same with another list of the trained part.
+    /// The same with `step` times the list `v` added to the trained one. Tensors are moved when they are read, so that no list of the
+    /// trained length is made, but for adapters, whose list is short: it is made in `room`.
     ///
     /// # Panics
-    /// When it is not as long as the one it replaces.
+    /// When `v` is not as long as the trained list.
     #[must_use]
-    pub fn moved_to<'b>(&self, trained: &'b [T]) -> Weights<'b, T>
+    pub fn along<'b>(&self, step: T, v: &'b [T], room: &'b mut Vec<T>) -> Weights<'b, T>
     where
+        T: Real,
         'a: 'b,
     {
-        assert_eq!(trained.len(), self.trained().len(), "a list of another decoder or selection");
-        let moved = match self.trained {
-            Short::All(_) => trained.into(),
-            Short::Part(selection, _) => Weights::with_trained(self.all, selection, trained),
-            Short::Adapters(adapters, _) => Weights::adapted(self.all, adapters, trained),
+        assert_eq!(v.len(), self.trained().len(), "a list of another decoder or selection");
+        let Short::Adapters(adapters, list) = self.trained else {
+            return Weights { moved: Some((step, v)), ..*self };
         };
-        Weights { entrances: self.entrances, ..moved }
+        add_to(list, step, v, room);
+        Weights { entrances: self.entrances, ..Weights::adapted(self.all, adapters, room) }
+    }
+
+    /// A part of the trained list, as it is read.
+    fn read<'s>(&self, place: Range<usize>, room: &'s mut Vec<T>) -> &'s [T]
+    where
+        T: Real,
+        'a: 's,
+    {
+        let trained = &self.trained()[place.clone()];
+        let Some((step, v)) = self.moved else { return trained };
+        add_to(trained, step, &v[place], room);
+        room
     }
 
     /// A tensor, without the change that adapters make; `room` is used where it has to be made first.
@@ -181,13 +189,9 @@ impl<'a, T> Weights<'a, T> {
         T: Real,
         'a: 's,
     {
-        match self.trained {
-            Short::All(all) => &all[tensor.clone()],
-            Short::Part(selection, trained) => match selection.place(tensor) {
-                Some(place) => &trained[place],
-                None => self.all.get(tensor, room),
-            },
-            Short::Adapters(..) => self.all.get(tensor, room),
+        match self.place(tensor) {
+            Some(place) => self.read(place, room),
+            None => self.all.get(tensor, room),
         }
     }
 
@@ -204,7 +208,7 @@ impl<'a, T> Weights<'a, T> {
     {
         let at = row * width..(row + 1) * width;
         match self.place(tensor) {
-            Some(place) => &self.trained()[place][at],
+            Some(place) => self.read(place.start + at.start..place.start + at.end, room),
             None => self.all.get(&(tensor.start + at.start..tensor.start + at.end), room),
         }
     }
@@ -239,18 +243,26 @@ impl<'a, T> Weights<'a, T> {
 
 impl<'a, T> From<&'a [T]> for Weights<'a, T> {
     fn from(all: &'a [T]) -> Self {
-        Self { all: all.into(), trained: Short::All(all), entrances: None }
+        Self { all: all.into(), trained: Short::All(all), moved: None, entrances: None }
     }
 }
 impl<'a, T> From<&'a Vec<T>> for Weights<'a, T> {
     fn from(all: &'a Vec<T>) -> Self {
-        Self { all: all.into(), trained: Short::All(all), entrances: None }
+        Self { all: all.into(), trained: Short::All(all), moved: None, entrances: None }
     }
+}
+
+/// y + step · v into `out`.
+fn add_to<T: Real>(y: &[T], step: T, v: &[T], out: &mut Vec<T>) {
+    out.clear();
+    out.reserve_exact(y.len());
+    out.extend(y.iter().zip(v).map(|(&y, &v)| y + step * v));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Batch, Part};
 
     #[test]
     fn the_trained_part_is_read_in_place_of_the_frozen() {
@@ -269,6 +281,40 @@ mod tests {
         let mut changed = all.clone();
         selection.scatter(&trained, &mut changed);
         assert_eq!(changed, [0.0, 1.0, 20.0, 30.0, 40.0, 5.0, 6.0, 7.0, 80.0, 90.0]);
+    }
+
+    #[test]
+    fn a_moved_list_is_read_as_the_list_that_was_moved() {
+        let decoder = &crate::model::tests::kinds()[1];
+        let y = crate::model::tests::point(decoder);
+        let selection = decoder.select(&[Part::Block(1), Part::Head, Part::FinalNorm]);
+        let trained = selection.gather(&y);
+        let adapters = decoder.adapters(&[crate::model::Target::Q], 2, 2.0).unwrap();
+        let list: Vec<f64> = (0..adapters.len()).map(|i| (i as f64).sin()).collect();
+        let batch = Batch {
+            tokens: vec![1, 5, 3, 10, 2],
+            lengths: vec![3, 2],
+            rows: vec![0, 2, 4],
+            targets: vec![5, 1, 9],
+        };
+        for weights in [
+            Weights::from(&y),
+            Weights::with_trained(&y, &selection, &trained),
+            Weights::adapted(&y, &adapters, &list),
+        ] {
+            let v: Vec<f64> = (0..weights.trained().len()).map(|i| (0.7 * i as f64).cos()).collect();
+            let moved: Vec<f64> = weights.trained().iter().zip(&v).map(|(y, v)| y + -0.1 * v).collect();
+            let expected = match weights.trained {
+                Short::All(_) => Weights::from(&moved),
+                Short::Part(..) => Weights::with_trained(&y, &selection, &moved),
+                Short::Adapters(..) => Weights::adapted(&y, &adapters, &moved),
+            };
+            let mut room = Vec::new();
+            let losses =
+                |weights: Weights<f64>| decoder.row_losses(weights, &batch, &mut decoder.workspace());
+            assert_eq!(losses(weights.along(-0.1, &v, &mut room)), losses(expected));
+            assert_ne!(losses(weights), losses(expected));
+        }
     }
 
     #[test]

@@ -61,6 +61,11 @@ pub enum Optimizer {
 }
 
 impl TrainSpec {
+    /// Examples of a source in a part of a batch, at most.
+    pub fn part(&self) -> usize {
+        self.batch.div_ceil(self.accumulation)
+    }
+
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
         need(
             self.lr.is_finite() && self.lr > 0.0,

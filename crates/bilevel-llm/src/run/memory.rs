@@ -5,7 +5,7 @@ use crate::{
     error::ReweightError,
     eval::AT_ONCE,
     ledger::Entry,
-    methods,
+    methods::{self, Drawn},
     model::{BatchShape, Decoder, Part, Storage},
     recipe::{Recipe, TuneSpec},
     source::{Dataset, Order},
@@ -20,6 +20,14 @@ fn largest(set: &Dataset, count: usize) -> BatchShape {
     let mut order = Order::new(0, set, 0);
     (0..DRAWS)
         .map(|draw| BatchShape::of(&set.batch(order.take(draw * count as u64, count))))
+        .fold(BatchShape::default(), BatchShape::max)
+}
+
+/// The largest part of some batches of this size that a method passes in parts.
+fn largest_part(setting: &Setting, set: &Dataset, count: usize) -> BatchShape {
+    let mut order = Order::new(0, set, 0);
+    (0..DRAWS)
+        .flat_map(|draw| Drawn::of(setting, set, order.take(draw * count as u64, count)).shapes())
         .fold(BatchShape::default(), BatchShape::max)
 }
 
@@ -111,15 +119,17 @@ fn passes(setting: &Setting) -> u64 {
     let (decoder, recipe) = (&setting.decoder, &setting.recipe);
     let (train, spec) = (&recipe.train, &recipe.reweight);
     let kept = setting.kept_blocks();
-    let of_sources = |count: usize| {
-        setting.sources.iter().map(|s| largest(s, count)).fold(BatchShape::default(), BatchShape::max)
+    let most = |of: &dyn Fn(&Dataset) -> BatchShape| {
+        setting.sources.iter().map(of).fold(BatchShape::default(), BatchShape::max)
     };
+    let of_sources = |count: usize| most(&|source| largest_part(setting, source, count));
     let declares = |entry: Entry| spec.methods.iter().any(|&m| methods::entries(m).contains(&entry));
-    let mut differentiated = of_sources(train.batch.div_ceil(train.accumulation));
+    let mut differentiated = most(&|source| largest(source, train.part()));
     let mut tangent = 0;
     if declares(Entry::ValidationGradient) {
         // hypergradients go by halves
-        differentiated = differentiated.max(largest(&setting.validation, spec.validation_batch.div_ceil(2)));
+        let part = largest_part(setting, &setting.validation, spec.validation_batch.div_ceil(2));
+        differentiated = differentiated.max(part);
     }
     if declares(Entry::GaussNewton) {
         let curved = of_sources(spec.curvature_batch.div_ceil(2));

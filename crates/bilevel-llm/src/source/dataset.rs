@@ -163,6 +163,11 @@ impl Dataset {
         }
         batch
     }
+
+    /// Tokens of an example that go through a model.
+    pub fn length(&self, example: usize) -> usize {
+        self.tokens.example(example).len() - 1
+    }
 }
 
 #[cfg(test)]
