@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use bilevel::{CheckpointError, ConfigError, OracleError};
 
-use crate::pretrained::PretrainedError;
+use crate::pretrained::error::PretrainedError;
 
 /// A reweighting run could not be set up, or could not go on.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,7 @@
 //! Models that others trained: GGUF files and Hugging Face folders of Llama, Qwen2 and GPT-2 architecture.
 
 mod chat;
-mod error;
+pub(crate) mod error;
 mod generate;
 mod gguf;
 mod hugging_face;

@@ -1,19 +1,11 @@
 //! Weights that a recipe gives: numbers, or those that another run found.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
-use bilevel::ConfigError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Method, Recipe,
-    reweight::{need_simplex, need_start},
-};
-use crate::{error::ReweightError, result::RunResult};
+use super::Method;
 
 /// Weights: of the method `given`, or those at which a search starts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -33,54 +25,4 @@ pub enum Given {
         /// The method.
         method: Method,
     },
-}
-
-impl Recipe {
-    /// The recipe with numbers in place of a file of weights, so that a run can be resumed, and repeated, without the file.
-    ///
-    /// # Errors
-    /// When the file cannot be read, is not the result of a run, has not that method, or has other sources than the recipe.
-    pub fn with_given_weights(&self) -> Result<Self, ReweightError> {
-        type Need = fn(&str, &BTreeMap<String, f64>, &[&str]) -> Result<(), ConfigError>;
-        let names: Vec<&str> = self.sources.iter().map(|source| source.name.as_str()).collect();
-        let mut recipe = self.clone();
-        let fields: [(&str, Need, &mut Option<Given>); 2] = [
-            ("reweight.given", need_simplex, &mut recipe.reweight.given),
-            ("reweight.initial", need_start, &mut recipe.reweight.initial),
-        ];
-        for (field, need, given) in fields {
-            let (file, method) = match given {
-                Some(Given::File(file)) => (file, None),
-                Some(Given::OfMethod { file, method }) => (file, Some(*method)),
-                Some(Given::Weights(_)) | None => continue,
-            };
-            let weights = read(field, file, method)?;
-            need(field, &weights, &names).map_err(|error| ConfigError {
-                remedy: format!("{} (weights of {})", error.remedy, file.display()),
-                ..error
-            })?;
-            *given = Some(Given::Weights(weights));
-        }
-        Ok(recipe)
-    }
-}
-
-fn read(field: &str, file: &Path, method: Option<Method>) -> Result<BTreeMap<String, f64>, ReweightError> {
-    let refuse = |remedy: String| ConfigError::new(field, file.display(), remedy);
-    let text = std::fs::read_to_string(file).map_err(|error| {
-        refuse(format!("{error}; give the weights.json of a run that has ended, or numbers"))
-    })?;
-    let result: RunResult = serde_json::from_str(&text).map_err(|error| {
-        refuse(format!(
-            "not the weights.json of a run ({error}); give that of one that has ended, or numbers"
-        ))
-    })?;
-    let Some(found) = result.of(method) else {
-        let method = method.map_or("any method", Method::name);
-        return Err(
-            refuse(format!("it has no weights of {method}; it has those of {}", result.known())).into()
-        );
-    };
-    let names = result.sources.iter().map(|source| source.name.clone());
-    Ok(names.zip(found.weights.iter().map(|weight| weight.mean)).collect())
 }

@@ -394,11 +394,7 @@ pub fn grid_points(k: usize, spacing: f64) -> f64 {
 }
 
 /// Refuses weights at which a search cannot start: those that [`need_simplex`] refuses, and zeros.
-pub(super) fn need_start(
-    field: &str,
-    weights: &BTreeMap<String, f64>,
-    names: &[&str],
-) -> Result<(), ConfigError> {
+fn need_start(field: &str, weights: &BTreeMap<String, f64>, names: &[&str]) -> Result<(), ConfigError> {
     need_simplex(field, weights, names)?;
     match weights.iter().find(|(_, weight)| **weight == 0.0) {
         Some((name, weight)) => Err(ConfigError::new(
@@ -411,11 +407,7 @@ pub(super) fn need_start(
 }
 
 /// Refuses weights that are not one for each source in the simplex.
-pub(super) fn need_simplex(
-    field: &str,
-    weights: &BTreeMap<String, f64>,
-    names: &[&str],
-) -> Result<(), ConfigError> {
+fn need_simplex(field: &str, weights: &BTreeMap<String, f64>, names: &[&str]) -> Result<(), ConfigError> {
     for (name, &weight) in weights {
         need(
             names.contains(&name.as_str()),

@@ -8,52 +8,22 @@ use std::{
     time::Instant,
 };
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::{chain_name, checkpoint::Store};
+use super::{
+    chain_name,
+    checkpoint::Store,
+    kept::{ChainResult, ChainState, Found},
+};
 use crate::{
     error::ReweightError,
-    eval::{Scores, score},
+    eval::score,
     ledger::Entry,
     methods::{Advance, End, Job, Learner, Search, Start, TRACED, Tools, UpperState, order, purpose},
     progress::{Progress, ProgressEvent},
-    result::{CycleCertificate, LedgerReport, Phase, SeedResult, Timing, TraceRow},
+    result::{CycleCertificate, Phase, SeedResult, Timing, TraceRow},
     train::{Network, StepLosses, step_size},
 };
-
-/// Everything of a chain but its networks; JSON in its checkpoint.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ChainState<M> {
-    phase: Phase,
-    search: Search<M>,
-    evaluations: u64,
-    rows: Vec<TraceRow>,
-    seconds: f64,
-    found: Option<Found>,
-    timings: Vec<Timing>,
-}
-
-/// The end of a search.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Found {
-    weights: Vec<f64>,
-    ledger: Option<LedgerReport>,
-    online_test_loss: Option<f64>,
-    predicted: Option<f64>,
-}
-
-/// What a chain hands over.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ChainResult {
-    /// Its line in the result.
-    pub seed: SeedResult,
-    /// Its part of the trace.
-    pub rows: Vec<TraceRow>,
-    /// Test losses of the retrained model, example by example.
-    pub scores: Scores,
-    /// Clock times.
-    pub timings: Vec<Timing>,
-}
 
 /// The surroundings of a chain.
 pub struct Chain<'a, 'p> {

@@ -15,8 +15,7 @@ use serde::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    chain::{ChainResult, ChainState},
-    judge::Judgement,
+    kept::{ChainResult, ChainState, Judgement},
     list_file::{self, ListFile},
 };
 use crate::{

@@ -2,31 +2,19 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde::{Deserialize, Serialize};
-
-use super::{Prepared, chain::ChainResult, checkpoint::Store};
+use super::{
+    Prepared,
+    checkpoint::Store,
+    kept::{ChainResult, Judgement},
+};
 use crate::{
     answer::{agree, extract, is_complete},
     error::ReweightError,
     eval::{Scores, estimate_mean, score},
     model::Weights,
     pretrained::{Choice, Continuation, Next, continue_each},
-    recipe::EvaluateSpec,
     result::{Estimate, Evaluation, ExactMatch},
 };
-
-/// What one model did.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Judgement {
-    /// What was asked.
-    asked: EvaluateSpec,
-    /// Losses on the first examples of each source.
-    sources: Vec<Scores>,
-    /// For each test example that was asked: whether the answer was right, and whether there was one.
-    answers: Vec<(bool, bool)>,
-    /// Test examples without a final answer of their own.
-    left_out: u64,
-}
 
 /// The judgement of a finished chain: the one that was kept, or a new one where none was or another was asked for; a new one is
 /// kept.

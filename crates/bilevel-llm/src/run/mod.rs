@@ -2,7 +2,9 @@
 
 mod chain;
 mod checkpoint;
+mod given;
 mod judge;
+mod kept;
 mod list_file;
 mod memory;
 mod model;
@@ -34,10 +36,10 @@ use crate::{
     tokenizer::Tokenizer,
     train::{Buffers, Setting, StepBatch, weighted_gradient},
 };
-use chain::{Chain, ChainResult};
+use chain::Chain;
 use checkpoint::Store;
 pub(crate) use checkpoint::hex;
-use judge::Judgement;
+use kept::{ChainResult, Judgement};
 pub use memory::available_memory;
 use model::Model;
 
@@ -89,7 +91,7 @@ pub fn prepare(recipe: &Recipe) -> Result<Prepared, ReweightError> {
 /// [`prepare`] with so many bytes of memory for the checkpoint, where they are known.
 fn prepare_within(recipe: &Recipe, available: Option<u64>) -> Result<Prepared, ReweightError> {
     recipe.validate()?;
-    let recipe = &recipe.with_given_weights()?;
+    let recipe = &given::resolved(recipe)?;
     let mut accelerator = device::open(recipe.run.device)?;
     let mut specs: Vec<_> = recipe.sources.iter().collect();
     // ascending by name, so that the order in the recipe has no effect on any number

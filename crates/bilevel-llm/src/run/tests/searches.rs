@@ -299,7 +299,7 @@ fn weights_of_another_run_are_transferred_by_its_file_and_the_file_is_not_needed
     others.sources[0].name = "rise".into();
     let error = prepare(&others).unwrap_err().to_string();
     assert!(
-        error.contains("reweight.given.up") && error.contains("rise, noise") && error.contains("proxy"),
+        error.contains("reweight.given.up") && error.contains("noise, rise") && error.contains("proxy"),
         "{error}"
     );
 
