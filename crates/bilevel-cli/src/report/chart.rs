@@ -228,10 +228,10 @@ pub struct DotChart {
     pub x_most: Option<f64>,
 }
 
-/// The class of a dot: after as many groups as there are colours, dots are hollow.
-fn dot_class(group: usize) -> String {
+/// The class of a group's dots: after as many groups as there are colours, dots are hollow.
+pub fn group_class(group: usize) -> String {
     let hollow = if (group / COLOURS).is_multiple_of(2) { "" } else { " hollow" };
-    format!("dot s{}{hollow}", group % COLOURS)
+    format!("s{}{hollow}", group % COLOURS)
 }
 
 impl DotChart {
@@ -272,10 +272,10 @@ impl DotChart {
         let frame = Frame { left, right, top, bottom: top + rows_height };
         let mut svg = open(&self.title, width, height);
         for ((group, name), (x, line)) in self.groups.iter().enumerate().zip(legend) {
-            let (class, colour, y) = (dot_class(group), group % COLOURS, 14.0 + LEGEND_LINE * line as f64);
+            let (class, colour, y) = (group_class(group), group % COLOURS, 14.0 + LEGEND_LINE * line as f64);
             let _ = writeln!(
                 svg,
-                r#"<circle class="{class}" cx="{:.1}" cy="{y:.1}" r="4.5"/><text class="name s{colour}" x="{:.1}" y="{:.1}">{}</text>"#,
+                r#"<circle class="dot {class}" cx="{:.1}" cy="{y:.1}" r="4.5"/><text class="name s{colour}" x="{:.1}" y="{:.1}">{}</text>"#,
                 x + 5.0,
                 x + 15.0,
                 y + 4.0,
@@ -321,8 +321,8 @@ impl DotChart {
                         cy - 3.5
                     );
                 }
-                let class = dot_class(dot.group);
-                let _ = writeln!(svg, r#"<circle class="{class}" cx="{x:.1}" cy="{cy:.1}" r="4.5"/>"#);
+                let class = group_class(dot.group);
+                let _ = writeln!(svg, r#"<circle class="dot {class}" cx="{x:.1}" cy="{cy:.1}" r="4.5"/>"#);
             }
             y += tall;
         }

@@ -176,9 +176,8 @@ fn methods(outcome: &Outcome, timings: &Timings) -> String {
             let seconds: Vec<f64> =
                 timings.rows.iter().filter(|t| t.method == method.method).filter_map(|t| t.seconds).collect();
             let (accuracy, _) = mean_sd(method.seeds.iter().map(|s| or_nan(s.test_accuracy)));
-            let key = outcome.colour(&method.method);
             vec![
-                Cell::Html(format!("<span class=\"key s{key}\"></span>{}", escape(&method.method))),
+                outcome.name(&method.method),
                 Cell::Number(plus_minus(or_nan(method.test_loss), or_nan(method.test_loss_sd), 4)),
                 Cell::Number(if accuracy.is_finite() {
                     format!("{:.1} %", 100.0 * accuracy)

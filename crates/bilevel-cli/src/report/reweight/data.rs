@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use bilevel_llm::result::{Evaluation, ExactMatchDifference, Verdict};
 use serde::Deserialize;
 
-use super::super::chart::COLOURS;
+use super::super::{
+    chart::{COLOURS, group_class},
+    page::{Cell, escape},
+};
 
 /// What the report needs of `weights.json`.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -166,7 +169,16 @@ impl Outcome {
         self.methods.iter().find(|m| m.method == "hg-ms").or_else(|| self.methods.first())
     }
     pub fn colour(&self, method: &str) -> usize {
-        self.methods.iter().position(|m| m.method == method).unwrap_or(0) % COLOURS
+        self.group(method) % COLOURS
+    }
+    /// A method's name behind the dot that it has in charts.
+    pub fn name(&self, method: &str) -> Cell {
+        let class = group_class(self.group(method));
+        Cell::Html(format!("<span class=\"key {class}\"></span>{}", escape(method)))
+    }
+    /// The place of a method among those of the run.
+    fn group(&self, method: &str) -> usize {
+        self.methods.iter().position(|m| m.method == method).unwrap_or(0)
     }
     pub fn comparison(&self, method: &str, baseline: &str) -> Option<&Comparison> {
         self.comparisons.iter().find(|c| c.method == method && c.baseline == baseline)

@@ -29,8 +29,7 @@ pub fn evaluation(outcome: &Outcome) -> Option<String> {
     let rows: Vec<Vec<Cell>> = judged
         .iter()
         .map(|(method, evaluation)| {
-            let key = outcome.colour(method);
-            let name = Cell::Html(format!("<span class=\"key s{key}\"></span>{}", escape(method)));
+            let name = outcome.name(method);
             let mut row = vec![name, interval(&evaluation.test_loss, 1.0, 4)];
             if let Some(exact) = &evaluation.exact_match {
                 row.push(interval(&exact.share, 100.0, 1));

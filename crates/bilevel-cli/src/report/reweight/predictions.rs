@@ -3,7 +3,7 @@
 use super::{
     super::{
         mean_sd,
-        page::{Cell, escape, table},
+        page::{Cell, table},
         plus_minus,
     },
     data::{Outcome, PerMethod},
@@ -23,9 +23,8 @@ pub fn predictions(outcome: &Outcome) -> Option<String> {
             if expected.is_empty() {
                 return None;
             }
-            let key = outcome.colour(&method.method);
             Some(vec![
-                Cell::Html(format!("<span class=\"key s{key}\"></span>{}", escape(&method.method))),
+                outcome.name(&method.method),
                 Cell::Number(spread(&expected)),
                 Cell::Number(spread(&start.map_or_else(Vec::new, |start| changes(method, start)))),
             ])
