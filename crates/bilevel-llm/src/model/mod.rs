@@ -187,6 +187,13 @@ impl Decoder {
         ranges.dedup();
         Selection::new(ranges)
     }
+
+    /// The selection that trains the last `layers` blocks and the norm after them; all blocks where there are fewer.
+    pub fn last_blocks(&self, layers: usize) -> Selection {
+        let all = self.architecture.sizes.layers;
+        let blocks = all - layers.min(all)..all;
+        self.select(&blocks.map(Part::Block).chain([Part::FinalNorm]).collect::<Vec<_>>())
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 mod chat;
 pub(crate) mod error;
 mod generate;
-mod gguf;
+pub(crate) mod gguf;
 mod hugging_face;
 mod loss;
 mod tensors;

@@ -6,7 +6,7 @@ use crate::{
     eval::AT_ONCE,
     ledger::Entry,
     methods::{self, Drawn},
-    model::{BatchShape, Decoder, Part, Storage},
+    model::{BatchShape, Decoder, Storage},
     recipe::{Recipe, TuneSpec},
     source::{Dataset, Order},
     train::Setting,
@@ -97,11 +97,7 @@ pub(super) fn require_to_load(
 ) -> Result<(), ReweightError> {
     let parameters = decoder.parameters() as u64;
     let trained = match recipe.tune {
-        TuneSpec::LastLayers { layers } => {
-            let blocks = decoder.architecture.sizes.layers;
-            let parts: Vec<Part> = (blocks.saturating_sub(layers)..blocks).map(Part::Block).collect();
-            decoder.select(&parts).len() as u64
-        }
+        TuneSpec::LastLayers { layers } => decoder.last_blocks(layers).len() as u64,
         TuneSpec::All | TuneSpec::Lisa { .. } | TuneSpec::Lora { .. } => 0,
     };
     let halves = if recipe.model.storage == Storage::Bf16 { 2 * parameters } else { 0 };

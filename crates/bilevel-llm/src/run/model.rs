@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::{checkpoint::digits, list_file, memory::require_to_load};
 use crate::{
     error::ReweightError,
-    model::{Decoder, Entrances, Family, Frozen, Part, Target},
+    model::{Decoder, Entrances, Family, Frozen, Target},
     pretrained::{ChatTemplate, Checkpoint},
     recipe::{Recipe, SourceSpec, TuneSpec},
     source::Reader,
@@ -112,9 +112,7 @@ impl Model {
             }
             TuneSpec::LastLayers { layers } => {
                 require_blocks(layers)?;
-                let blocks = (sizes.layers - layers..sizes.layers).map(Part::Block);
-                let parts: Vec<Part> = blocks.chain([Part::FinalNorm]).collect();
-                let selection = decoder.select(&parts);
+                let selection = decoder.last_blocks(layers);
                 let begun = Arc::new(selection.gather(&start));
                 let trained = Trained::Part {
                     frozen: frozen(),

@@ -4,7 +4,9 @@ mod header;
 mod model;
 mod quant;
 #[cfg(test)]
-pub(super) mod test_file;
+pub(crate) mod test_file;
+#[cfg(test)]
+pub(crate) mod test_model;
 mod vocabulary;
 
 use std::{

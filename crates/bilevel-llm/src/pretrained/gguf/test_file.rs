@@ -41,6 +41,18 @@ impl TestFile {
     }
 
     pub fn bytes(&self) -> Vec<u8> {
+        let mut data = Vec::new();
+        let mut places = Vec::new();
+        for (_, _, _, values) in &self.tensors {
+            places.push(data.len() as u64);
+            data.extend(values);
+            data.resize(data.len().next_multiple_of(32), 0);
+        }
+        [self.header(&places), data].concat()
+    }
+
+    /// Everything before the data, with the tensors at these bytes of the data.
+    pub fn header(&self, places: &[u64]) -> Vec<u8> {
         let mut out = b"GGUF".to_vec();
         out.extend(3_u32.to_le_bytes());
         out.extend((self.tensors.len() as u64).to_le_bytes());
@@ -49,20 +61,16 @@ impl TestFile {
             out.extend(text(key));
             out.extend(value);
         }
-        let mut data = Vec::new();
-        for (name, dims, format, values) in &self.tensors {
+        for ((name, dims, format, _), place) in self.tensors.iter().zip(places) {
             out.extend(text(name));
             out.extend((dims.len() as u32).to_le_bytes());
             for d in dims {
                 out.extend(d.to_le_bytes());
             }
             out.extend(format.to_le_bytes());
-            out.extend((data.len() as u64).to_le_bytes());
-            data.extend(values);
-            data.resize(data.len().next_multiple_of(32), 0);
+            out.extend(place.to_le_bytes());
         }
         out.resize(out.len().next_multiple_of(32), 0);
-        out.extend(data);
         out
     }
 }

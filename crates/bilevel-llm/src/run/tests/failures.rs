@@ -1,6 +1,7 @@
 //! Runs that cannot go on, and what is left of them.
 
 use super::*;
+use crate::{model::Architecture, pretrained::gguf::test_model::gguf};
 
 #[test]
 fn a_loss_that_is_not_finite_names_step_and_source() {
@@ -89,12 +90,12 @@ fn a_checkpoint_that_does_not_fit_is_refused_before_a_tensor_is_read() {
     let (folder, mut recipe) = folder(&["up", "noise"]);
     let checkpoint = tune_a_checkpoint(folder.path(), &mut recipe);
     let n = checkpoint.parameters.len() as u64;
-    let block = checkpoint.decoder.select(&[Part::Block(1)]).len() as u64;
+    let last = checkpoint.decoder.select(&[Part::Block(1), Part::FinalNorm]).len() as u64;
     let lora = TuneSpec::Lora { rank: 2, alpha: 4.0, targets: None, layers: None };
     for (tune, storage, needed) in [
         (TuneSpec::All, Storage::F32, 4 * n),
-        (TuneSpec::LastLayers { layers: 1 }, Storage::F32, 4 * (n + block)),
-        (TuneSpec::LastLayers { layers: 1 }, Storage::Bf16, 6 * n + 4 * block),
+        (TuneSpec::LastLayers { layers: 1 }, Storage::F32, 4 * (n + last)),
+        (TuneSpec::LastLayers { layers: 1 }, Storage::Bf16, 6 * n + 4 * last),
         (lora, Storage::Bf16, 6 * n),
     ] {
         (recipe.tune, recipe.model.storage) = (tune, storage);
@@ -137,4 +138,60 @@ fn a_result_folder_that_cannot_be_made_is_named() {
     recipe.run.out = folder.path().join("up.jsonl/out");
     let error = reweight(&recipe, &mut Silent, &AtomicBool::new(false)).unwrap_err().to_string();
     assert!(error.contains("up.jsonl/out") && error.contains("writable"), "{error}");
+}
+
+#[test]
+// other systems would fill the disk with the hole
+#[cfg(unix)]
+fn a_gguf_file_that_does_not_fit_is_refused_by_its_header_alone() {
+    let (folder, mut recipe) = folder(&["up", "noise"]);
+    let sizes =
+        ModelSizes { layers: 2, width: 16, heads: 2, kv_heads: 1, ffn: 24, context: 40, rope_base: 1e4 };
+    let small = Architecture::llama(sizes, 258);
+    let mut file = gguf(&small, &vec![0.5; Decoder::of(small.clone()).parameters()]);
+    // the same model with sizes that no memory holds, as a header before a hole
+    let large = ModelSizes { width: 1 << 14, ffn: 1 << 20, ..sizes };
+    let large = Decoder::of(Architecture::llama(large, 258));
+    let key_width = large.architecture.head_size as u64;
+    for (_, dims, ..) in &mut file.tensors {
+        for d in dims {
+            *d = match *d {
+                16 => 1 << 14,
+                24 => 1 << 20,
+                8 => key_width,
+                other => other,
+            };
+        }
+    }
+    for (key, value) in &mut file.keys {
+        let size: u32 = match key.as_str() {
+            "llama.embedding_length" => 1 << 14,
+            "llama.feed_forward_length" => 1 << 20,
+            _ => continue,
+        };
+        *value = [4_u32.to_le_bytes(), size.to_le_bytes()].concat();
+    }
+    let mut end = 0;
+    let places: Vec<u64> = file
+        .tensors
+        .iter()
+        .map(|(_, dims, ..)| {
+            let place = end;
+            end = (end + 4 * dims.iter().product::<u64>()).next_multiple_of(32);
+            place
+        })
+        .collect();
+    let header = file.header(&places);
+    let path = folder.path().join("large.gguf");
+    let length = header.len() as u64 + end;
+    fs::write(&path, header).unwrap();
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(length).unwrap();
+
+    recipe.model = ModelSpec { checkpoint: Some(path), context: Some(24), ..ModelSpec::default() };
+    recipe.tune = TuneSpec::LastLayers { layers: 1 };
+    let n = large.parameters() as u64;
+    let last = large.select(&[Part::Block(1), Part::FinalNorm]).len() as u64;
+    let error = prepare_within(&recipe, Some(1 << 34)).unwrap_err();
+    let ReweightError::CheckpointMemory { parameters, needed, available } = error else { panic!("{error}") };
+    assert_eq!((parameters, needed, available), (n, 4 * (n + last), 1 << 34));
 }
