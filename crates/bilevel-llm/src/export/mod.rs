@@ -139,6 +139,16 @@ pub enum ExportError {
     },
 }
 
+impl ExportError {
+    fn unwritable(path: &Path, cause: &std::io::Error) -> Self {
+        Self::File {
+            path: path.into(),
+            cause: cause.to_string(),
+            remedy: "give a folder that can be written and has room",
+        }
+    }
+}
+
 /// What is in the records of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fields {
@@ -226,18 +236,13 @@ pub fn write(
     let (result, recipe) = load(run)?;
     let mut mixture = Mixture::of(&result, &recipe, method)?;
     let data = records::write(&result, &recipe, &mut mixture, target, out)?;
-    let refused = |path: &Path, cause: &std::io::Error| ExportError::File {
-        path: path.into(),
-        cause: cause.to_string(),
-        remedy: "give a folder that can be written",
-    };
     let files = render(target, &mixture)?;
-    std::fs::create_dir_all(out).map_err(|e| refused(out, &e))?;
+    std::fs::create_dir_all(out).map_err(|e| ExportError::unwritable(out, &e))?;
     files
         .into_iter()
         .map(|(name, text)| {
             let path = out.join(name);
-            std::fs::write(&path, text).map_err(|e| refused(&path, &e))?;
+            std::fs::write(&path, text).map_err(|e| ExportError::unwritable(&path, &e))?;
             Ok(path)
         })
         .chain(data.into_iter().map(Ok))

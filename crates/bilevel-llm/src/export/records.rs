@@ -146,7 +146,7 @@ impl Writer {
         let folder = out.join("data");
         let path = folder.join(format!("{}.jsonl", part.name));
         let file = std::fs::create_dir_all(&folder).and_then(|()| File::create(&path));
-        let file = file.map_err(|error| refused(&path, &error))?;
+        let file = file.map_err(|error| ExportError::unwritable(&path, &error))?;
         let mut is_end_cut = false;
         let fields = match &part.fields {
             Fields::Pair { format, .. } if !spec.chat => {
@@ -199,19 +199,11 @@ impl Writer {
                 });
             }
         };
-        writeln!(self.file, "{line}").map_err(|error| refused(&self.path, &error))
+        writeln!(self.file, "{line}").map_err(|error| ExportError::unwritable(&self.path, &error))
     }
 
     fn finish(&mut self) -> Result<PathBuf, ExportError> {
-        self.file.flush().map_err(|error| refused(&self.path, &error))?;
+        self.file.flush().map_err(|error| ExportError::unwritable(&self.path, &error))?;
         Ok(self.path.clone())
-    }
-}
-
-fn refused(path: &Path, error: &std::io::Error) -> ExportError {
-    ExportError::File {
-        path: path.into(),
-        cause: error.to_string(),
-        remedy: "give a folder that can be written, with room for the records",
     }
 }
