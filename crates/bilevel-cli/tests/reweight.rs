@@ -195,7 +195,7 @@ fn check_reads_everything_and_forecasts() {
     assert!(output.status.success(), "{}", error_of(&output));
     contains_all(
         &String::from_utf8(output.stdout).unwrap(),
-        &["source sums", "40 examples", "parameters", "forecast", "of memory"],
+        &["source sums", "40 examples", "2 of them are judged on", "parameters", "forecast", "of memory"],
     );
     let output = bilevel(&["check", &job.path("recipe.toml"), "--json"]);
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -351,7 +351,15 @@ fn answers_are_compared_and_stand_in_table_result_and_report() {
     for method in result["methods"].as_array().unwrap() {
         let exact = &method["evaluation"]["exact_match"];
         assert_eq!((&exact["examples"], &exact["left_out"]), (&4.into(), &0.into()), "{method}");
-        assert_eq!(method["evaluation"]["source_losses"].as_array().unwrap().len(), 2);
+        let losses = method["evaluation"]["source_losses"].as_array().unwrap();
+        assert!(
+            losses.len() == 2 && losses.iter().all(|loss| loss["mean"].as_f64().unwrap() > 0.0),
+            "{losses:?}"
+        );
+    }
+    // 40 examples each, and three were wanted
+    for source in result["sources"].as_array().unwrap() {
+        assert_eq!(source["held_out"]["examples"], 2, "{source}");
     }
     let report = fs::read_to_string(Path::new(&out).join("report.html")).unwrap();
     contains_all(
@@ -363,6 +371,8 @@ fn answers_are_compared_and_stand_in_table_result_and_report() {
     contains_all(&job.failure(2), &["did you mean `boxed`"]);
     job.recipe("", "[evaluate]\nmax_tokens = 0");
     contains_all(&job.failure(2), &["evaluate.max_tokens = 0", "at least 1"]);
+    job.recipe("", "[evaluate]\nsource_examples = -1");
+    contains_all(&job.failure(2), &["source_examples = -1", "expected usize"]);
 }
 
 #[test]

@@ -80,9 +80,12 @@ pub struct DataInfo {
 pub struct SourceInfo {
     /// Its name.
     pub name: String,
-    /// Its size and hash.
+    /// Its size and hash, what is held out of it included.
     #[serde(flatten)]
     pub data: DataInfo,
+    /// What of it no model was trained on; absent when the recipe asks for no loss on sources.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_out: Option<HeldOut>,
     /// Records that repeat an earlier one of the same source, by the rule of `data.deduplicate` (exact ones are counted even
     /// when they stay).
     #[serde(default)]
@@ -94,6 +97,24 @@ pub struct SourceInfo {
     pub overlap_with_validation: u64,
     /// Records that overlap with the test set.
     pub overlap_with_test: u64,
+}
+
+impl SourceInfo {
+    /// Tokens of the examples that are trained on.
+    pub fn trained_tokens(&self) -> u64 {
+        self.data.tokens - self.held_out.map_or(0, |held| held.tokens)
+    }
+}
+
+/// Examples of a source that retrained models are judged on, and that no model is trained on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldOut {
+    /// Examples (windows of text count one each): at most a twentieth of the source, so none of a source of fewer than 20.
+    pub examples: u64,
+    /// Their tokens.
+    pub tokens: u64,
+    /// Tokens under the loss.
+    pub loss_tokens: u64,
 }
 
 /// The trained model's shape.
@@ -137,9 +158,9 @@ pub struct MethodResult {
 pub struct Evaluation {
     /// Test loss, nats per token under the loss.
     pub test_loss: Estimate,
-    /// Loss on the first examples of each source, in the order of the sources; training may have seen them. Empty when not
-    /// asked for.
-    pub source_losses: Vec<Estimate>,
+    /// Loss on the examples that are held out of each source, in the order of the sources; absent for a source of which none is.
+    /// Empty when not asked for.
+    pub source_losses: Vec<Option<Estimate>>,
     /// Exact match on test examples; absent when not asked for.
     pub exact_match: Option<ExactMatch>,
 }

@@ -5,6 +5,7 @@ mod duplicates;
 mod encoder;
 mod fields;
 mod gather;
+mod held;
 mod order;
 mod overlap;
 mod reader;

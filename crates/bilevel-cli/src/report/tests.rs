@@ -162,6 +162,27 @@ fn answers_are_compared_and_the_device_is_named() {
 }
 
 #[test]
+fn losses_on_sources_stand_beside_the_number_of_examples_held_out() {
+    let html = drawn(&[(
+        "weights.json",
+        r#"{"sources": [{"name": "large", "held_out": {"examples": 37, "tokens": 400, "loss_tokens": 300}},
+                        {"name": "tiny", "held_out": {"examples": 0, "tokens": 0, "loss_tokens": 0}}],
+            "methods": [{"method": "uniform", "weights": [{"mean": 0.5}, {"mean": 0.5}], "seeds": [{"seed": 1}],
+                         "evaluation": {"test_loss": {"mean": 1.5, "interval": [1.4, 1.6]}, "exact_match": null,
+                                        "source_losses": [{"mean": 2.25, "interval": [2.0, 2.5]}, null]}}]}"#,
+    )]);
+    assert_is_self_contained(&html);
+    let rows = [
+        "<td>large</td><td class=\"n\">37</td><td>2.250<br>",
+        "<td>tiny</td><td class=\"n\">0</td><td>–</td>",
+    ];
+    for row in rows {
+        assert!(html.contains(row), "`{row}` not in: {html}");
+    }
+    assert!(html.contains("no model was trained on"));
+}
+
+#[test]
 fn what_was_expected_stands_beside_what_was_found_seed_by_seed() {
     let method = |name: &str, seeds: [(&str, f64); 2]| {
         let seeds: Vec<String> = seeds

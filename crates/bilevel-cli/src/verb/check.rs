@@ -124,6 +124,10 @@ fn check_reweight(recipe: &bilevel_llm::Recipe, output: Output) -> Result<Exit> 
         if source.data.removed > 0 {
             text += &format!("       {:<16} {:>8} more were left out\n", "", source.data.removed);
         }
+        if let Some(held) = source.held_out {
+            text +=
+                &format!("       {:<16} {:>8} of them are judged on, not trained on\n", "", held.examples);
+        }
     }
     for warning in &prepared.warnings {
         text += &format!("warning: {warning}\n");

@@ -17,7 +17,8 @@ pub struct EvaluateSpec {
     pub answer: AnswerForm,
     /// Tokens after which an answer is given up.
     pub max_tokens: usize,
-    /// Examples at the start of each source on which the loss is measured; training may have seen them. 0 for none.
+    /// Examples of each source that no model is trained on, and on which the loss is measured: at most a twentieth of a source,
+    /// so none of one with fewer than 20. 0 for none of any.
     pub source_examples: usize,
 }
 

@@ -14,6 +14,7 @@ use crate::{
     model::Weights,
     pretrained::{Choice, Continuation, Next, continue_each},
     result::{Estimate, Evaluation, ExactMatch},
+    source::Dataset,
 };
 
 /// The judgement of a finished chain: the one that was kept, or a new one where none was or another was asked for; a new one is
@@ -50,10 +51,10 @@ pub fn judge(
     let setting = &prepared.setting;
     let (decoder, spec) = (&setting.decoder, &setting.recipe.evaluate);
     let mut out = Judgement { asked: *spec, ..Judgement::default() };
-    if spec.source_examples > 0 {
+    if !prepared.held_out.is_empty() {
         let mut work = setting.workspace();
-        let of = |set| score(decoder, weights, set, spec.source_examples, &mut work);
-        out.sources = setting.sources.iter().map(of).collect();
+        let of = |set: &Dataset| score(decoder, weights, set, set.len(), &mut work);
+        out.sources = prepared.held_out.iter().map(of).collect();
     }
     let tokenizer = &prepared.tokenizer;
     let (mut questions, mut expected) = (Vec::new(), Vec::new());
@@ -139,7 +140,10 @@ pub fn summarise(chains: &[&ChainResult], judged: &[&Judgement]) -> Evaluation {
     });
     let scores: Vec<&Scores> = chains.iter().map(|chain| &chain.scores).collect();
     let source_losses = (0..judged[0].sources.len())
-        .map(|i| estimate_scores(&judged.iter().map(|j| &j.sources[i]).collect::<Vec<_>>()))
+        .map(|i| {
+            let scores: Vec<&Scores> = judged.iter().map(|j| &j.sources[i]).collect();
+            (!scores[0].sums.is_empty()).then(|| estimate_scores(&scores))
+        })
         .collect();
     Evaluation { test_loss: estimate_scores(&scores), source_losses, exact_match }
 }

@@ -48,7 +48,7 @@ pub struct ChainResult {
 pub struct Judgement {
     /// What was asked.
     pub asked: EvaluateSpec,
-    /// Losses on the first examples of each source.
+    /// Losses on the examples that are held out of each source.
     pub sources: Vec<Scores>,
     /// For each test example that was asked: whether the answer was right, and whether there was one.
     pub answers: Vec<(bool, bool)>,

@@ -11,6 +11,7 @@ mod model;
 
 use std::{
     collections::BTreeMap,
+    fmt::Write as _,
     fs,
     path::Path,
     sync::{
@@ -56,6 +57,9 @@ pub struct Prepared {
     checkpoint_hash: String,
     /// The sources.
     pub sources: Vec<SourceInfo>,
+    /// The examples of each source that no model is trained on; no sets when none are asked for. Methods do not see them, since they
+    /// are not part of the setting.
+    pub held_out: Vec<Dataset>,
     /// Validation examples that overlap with the test set.
     pub validation_overlap_with_test: u64,
     /// What the user should know.
@@ -147,6 +151,7 @@ fn prepare_within(recipe: &Recipe, available: Option<u64>) -> Result<Prepared, R
         chat_template,
         checkpoint_hash: hash,
         sources: data.infos,
+        held_out: data.held_out,
         validation_overlap_with_test,
         warnings,
     })
@@ -206,8 +211,9 @@ impl Prepared {
         let setting = &self.setting;
         let recipe = &setting.recipe;
         let drawn = recipe.run.seeds.len() as f64 * recipe.run.budget as f64 / recipe.ledger.training;
-        let there: u64 = setting.sources.iter().map(Dataset::inputs).sum();
-        there.min(drawn as u64) + setting.validation.inputs() + setting.test.inputs()
+        let all = |sets: &[Dataset]| sets.iter().map(Dataset::inputs).sum::<u64>();
+        let judged = setting.validation.inputs() + setting.test.inputs() + all(&self.held_out);
+        all(&setting.sources).min(drawn as u64) + judged
     }
 
     /// Work units of a method with one seed: its search and its retraining.
@@ -217,8 +223,8 @@ impl Prepared {
     }
 
     /// What the checkpoints of a method belong to: everything that decides a number of its chains, but the seed, which is in their
-    /// name. So a recipe may get more seeds and methods, or ask more of the models, and what has been computed stays. Relative paths start at `here`,
-    /// so that the recipe that is kept in the result folder, with paths in full, says the same.
+    /// name. So a recipe may get more seeds and methods, or ask more of the models, and what has been computed stays. Relative paths
+    /// start at `here`, so that the recipe that is kept in the result folder, with paths in full, says the same.
     fn identity(&self, here: &Path, method: Method) -> String {
         let mut recipe = canonical(&self.setting.recipe);
         recipe.set_data_folder(here);
@@ -233,6 +239,10 @@ impl Prepared {
             .chain([&self.setting.validation.info, &self.setting.test.info])
         {
             text.push_str(&info.sha256);
+        }
+        // of all that is asked of the models the only part that decides what they are trained on
+        for held in self.sources.iter().filter_map(|s| s.held_out).filter(|held| held.examples > 0) {
+            let _ = writeln!(text, "{} held out", held.examples);
         }
         text.push_str(&self.checkpoint_hash);
         text.push_str(env!("CARGO_PKG_VERSION"));
@@ -478,7 +488,7 @@ fn method_result(
         .enumerate()
         .map(|(i, source)| {
             let (mean, sd) = spread(&chains.iter().map(|c| c.seed.weights[i]).collect::<Vec<_>>());
-            WeightBar { mean, sd, epochs: mean * trained / source.data.tokens as f64 }
+            WeightBar { mean, sd, epochs: mean * trained / source.trained_tokens() as f64 }
         })
         .collect();
     let (test_loss, test_loss_sd) = spread(&chains.iter().map(|c| c.seed.test_loss).collect::<Vec<_>>());

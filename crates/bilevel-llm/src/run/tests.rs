@@ -380,7 +380,8 @@ fn retrained_models_answer_and_their_answers_are_compared() {
     // 1/(4 + 2), and nothing from the seeds
     assert!((compared.standard_error - 1.0 / 6.0).abs() < 1e-15);
     assert_eq!(evaluation.source_losses.len(), 1);
-    let (own, test) = (evaluation.source_losses[0], evaluation.test_loss);
+    let (own, test) = (evaluation.source_losses[0].unwrap(), evaluation.test_loss);
+    assert_eq!(result.sources[0].held_out.unwrap().examples, 2);
     assert!(own.mean < 0.1 && own.mean < test.mean, "{own:?} {test:?}");
     assert!(test.interval.0 < test.mean && test.mean < test.interval.1);
     let mean = result.methods[0].seeds.iter().map(|s| s.test_loss).sum::<f64>() / 2.0;
@@ -400,4 +401,13 @@ fn retrained_models_answer_and_their_answers_are_compared() {
     let exact = again.methods[0].evaluation.as_ref().unwrap().exact_match.as_ref().unwrap();
     assert_eq!((exact.examples, trained(&recipe)), (2, before));
     assert_eq!(again.methods[0].seeds, result.methods[0].seeds);
+
+    // a twentieth is all that there is, and so it stays
+    recipe.evaluate.source_examples = 3;
+    assert_eq!(run(&recipe).methods, again.methods);
+    assert_eq!(trained(&recipe), before);
+    // a model that was trained on an example cannot be judged on it
+    recipe.evaluate.source_examples = 1;
+    let error = reweight(&recipe, &mut Silent, &AtomicBool::new(false)).unwrap_err().to_string();
+    assert!(error.contains("recipe and data"), "{error}");
 }

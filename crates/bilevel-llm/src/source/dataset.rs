@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Encoder, Reader, Record, Tokens, encoder::Encoded};
+use super::{Encoder, Reader, Record, Tokens, encoder::Encoded, held};
 #[cfg(test)]
 use crate::tokenizer::Tokenizer;
 use crate::{
@@ -18,7 +18,9 @@ pub struct Dataset {
     /// Source's name, or `validation`, or `test`.
     pub name: String,
     tokens: Tokens,
-    /// What was read.
+    /// Of each example that was held out, ascending, how many others stand before it.
+    gaps: Vec<usize>,
+    /// What was read; `tokens` and `loss_tokens` are those of the examples that were not held out.
     pub info: DataInfo,
     /// Records that are suspiciously long: file, place and size, in words.
     pub long: Vec<String>,
@@ -62,6 +64,7 @@ impl Dataset {
         Ok(Self {
             name: name.to_owned(),
             tokens: Tokens::new(scratch)?,
+            gaps: Vec::new(),
             info: DataInfo::default(),
             long: Vec::new(),
         })
@@ -88,12 +91,14 @@ impl Dataset {
         let is_text = record.iter().all(|p| p.is_learned);
         let Encoded { mut tokens, mut learned, first } = encoder.encode(record, context)?;
         let longest = context + 1;
+        let begin = self.tokens.examples();
         if is_text {
             let mut at = 0;
             // each window begins with the last token of the one before, so that every token is predicted once
             while at + 1 < tokens.len() {
                 let end = (at + longest).min(tokens.len());
-                self.append(&tokens[at..end], &learned[at..end])?;
+                let is_continued = self.tokens.examples() > begin;
+                self.append(&tokens[at..end], &learned[at..end], is_continued)?;
                 at = end - 1;
             }
             return Ok(());
@@ -107,22 +112,53 @@ impl Dataset {
             tokens.truncate(longest);
             learned.truncate(longest);
         }
-        self.append(&tokens, &learned)
+        self.append(&tokens, &learned, false)
     }
 
-    fn append(&mut self, tokens: &[u32], learned: &[bool]) -> Result<(), ReweightError> {
+    fn append(&mut self, tokens: &[u32], learned: &[bool], is_continued: bool) -> Result<(), ReweightError> {
         let count = learned[1..].iter().filter(|&&l| l).count();
         if count > 0 {
-            self.tokens.push(tokens, learned)?;
+            self.tokens.push(tokens, learned, is_continued)?;
             self.info.tokens += tokens.len() as u64;
             self.info.loss_tokens += count as u64;
         }
         Ok(())
     }
 
-    /// Number of examples (windows of text count one each).
+    /// Takes at most so many examples out, and at most a twentieth of them: a set of fewer than 20 keeps all. Which ones depends on
+    /// name and size of the set alone, and no order or batch of this set has them any more. Whole records are taken, but for the last
+    /// one of running text, of which a part may stay. Returns them as a set of their own, empty where there are none, whose
+    /// tokens are in files of the folder `scratch`, or in memory without.
+    ///
+    /// # Errors
+    /// When a scratch file cannot be written.
+    ///
+    /// # Panics
+    /// When examples were held out before.
+    pub fn hold_out(&mut self, wanted: usize, scratch: Option<&Path>) -> Result<Self, ReweightError> {
+        assert!(self.gaps.is_empty(), "examples of {} were held out before", self.name);
+        let places = held::choose(&self.name, &self.tokens, wanted);
+        let mut held = Self::empty(&self.name, scratch)?;
+        for &place in &places {
+            let (tokens, learned): (Vec<u32>, Vec<bool>) = self.tokens.example(place).into_iter().unzip();
+            held.append(&tokens, &learned, false)?;
+        }
+        held.tokens.finish()?;
+        held.info.examples = places.len() as u64;
+        self.info.tokens -= held.info.tokens;
+        self.info.loss_tokens -= held.info.loss_tokens;
+        self.gaps = places.into_iter().enumerate().map(|(before, place)| place - before).collect();
+        Ok(held)
+    }
+
+    /// The tokens of an example.
+    fn example(&self, i: usize) -> Vec<(u32, bool)> {
+        self.tokens.example(i + self.gaps.partition_point(|&before| before <= i))
+    }
+
+    /// Number of examples (windows of text count one each) that were not held out.
     pub fn len(&self) -> usize {
-        self.tokens.examples()
+        self.tokens.examples() - self.gaps.len()
     }
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
@@ -139,7 +175,7 @@ impl Dataset {
 
     /// The tokens of an example that ask, and those that answer: its last run of tokens under the loss, and all before it.
     pub fn question_and_answer(&self, i: usize) -> (Vec<u32>, Vec<u32>) {
-        let example = self.tokens.example(i);
+        let example = self.example(i);
         let end = example.iter().rposition(|(_, is_learned)| *is_learned).map_or(0, |last| last + 1);
         let start = example[..end].iter().rposition(|(_, is_learned)| !is_learned).map_or(0, |last| last + 1);
         let ids = |part: &[(u32, bool)]| part.iter().map(|(token, _)| *token).collect();
@@ -150,7 +186,7 @@ impl Dataset {
     pub fn batch(&self, examples: impl IntoIterator<Item = usize>) -> Batch {
         let mut batch = Batch::default();
         for i in examples {
-            let example = self.tokens.example(i);
+            let example = self.example(i);
             for pair in example.windows(2) {
                 let ((token, _), (next, is_learned)) = (pair[0], pair[1]);
                 if is_learned {
@@ -166,7 +202,7 @@ impl Dataset {
 
     /// Tokens of an example that go through a model.
     pub fn length(&self, example: usize) -> usize {
-        self.tokens.example(example).len() - 1
+        self.example(example).len() - 1
     }
 }
 

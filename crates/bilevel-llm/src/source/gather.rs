@@ -4,7 +4,7 @@ use super::{Dataset, Encoder, Reader, Record, Sieve};
 use crate::{
     error::{DataError, ReweightError},
     recipe::{DataSpec, Deduplicate, OnOverlap, Recipe, SourceSpec},
-    result::SourceInfo,
+    result::{DataInfo, HeldOut, SourceInfo},
 };
 
 /// The data of a run.
@@ -12,6 +12,8 @@ use crate::{
 pub struct Gathered {
     /// The sources, in the order in which they were given.
     pub sources: Vec<Dataset>,
+    /// The examples of each that are held out of it; no sets when the recipe asks for none.
+    pub held_out: Vec<Dataset>,
     /// What was found in each.
     pub infos: Vec<SourceInfo>,
     /// The validation set.
@@ -63,10 +65,10 @@ pub fn gather(
             }
         ));
     }
-    let (mut sets, mut infos) = (Vec::new(), Vec::new());
+    let (mut sets, mut held_out, mut infos) = (Vec::new(), Vec::new(), Vec::new());
     for (number, spec) in sources.iter().enumerate() {
         let mut info = SourceInfo { name: spec.name.clone(), ..SourceInfo::default() };
-        let set = read(&spec.name, &spec.data, &mut |record| {
+        let mut set = read(&spec.name, &spec.data, &mut |record| {
             let shared = sieve.source(record, number as u32);
             info.overlap_with_validation += u64::from(shared.with_validation);
             info.overlap_with_test += u64::from(shared.with_test);
@@ -80,10 +82,17 @@ pub fn gather(
         refuse(data.overlap, &subject, info.overlap_with_validation, of, "validation")?;
         refuse(data.overlap, &subject, info.overlap_with_test, of, "test")?;
         warnings.extend(warnings_of(&info, &set, recipe, context));
+        if recipe.evaluate.source_examples > 0 {
+            let held = set.hold_out(recipe.evaluate.source_examples, data.scratch.as_deref())?;
+            let &DataInfo { examples, tokens, loss_tokens, .. } = &held.info;
+            info.held_out = Some(HeldOut { examples, tokens, loss_tokens });
+            held_out.push(held);
+        }
         sets.push(set);
         infos.push(info);
     }
-    Ok(Gathered { sources: sets, infos, validation, validation_overlap_with_test: shared, test, warnings })
+    let validation_overlap_with_test = shared;
+    Ok(Gathered { sources: sets, held_out, infos, validation, validation_overlap_with_test, test, warnings })
 }
 
 /// Fails on an overlap that the recipe does not allow.

@@ -20,9 +20,13 @@ pub struct Order {
 impl Order {
     /// The order numbered `order` of a data set; different orders are independent.
     pub fn new(seed: u64, set: &Dataset, order: u64) -> Self {
-        let digest = Sha256::digest(format!("{}\n{order}", set.name));
+        Self::named(seed, &format!("{}\n{order}", set.name), set.len() as u64)
+    }
+    /// The order of this name of so many things.
+    pub(super) fn named(seed: u64, name: &str, size: u64) -> Self {
+        let digest = Sha256::digest(name);
         let purpose = u64::from_le_bytes(digest[..8].try_into().expect("a digest has 32 bytes"));
-        Self { seed, purpose, size: set.len() as u64, pass: None }
+        Self { seed, purpose, size, pass: None }
     }
     /// The example at a position of the endless sequence.
     pub fn at(&mut self, position: u64) -> usize {

@@ -262,3 +262,52 @@ fn a_pass_draws_every_example_once_and_orders_differ() {
     assert_ne!(first, Order::new(1, &set, 1).take(0, 50));
     assert_eq!(first, Order::new(1, &set, 0).take(0, 50));
 }
+
+#[test]
+fn no_order_draws_what_is_held_out() {
+    let (_folder, spec) = file("a.jsonl", counted(130).as_bytes());
+    let whole = tokenised(&spec, 8);
+    for scratch in [None, Some(tempfile::tempdir().unwrap())] {
+        let mut set = whole.clone();
+        let held = set.hold_out(5, scratch.as_ref().map(tempfile::TempDir::path)).unwrap();
+        assert_eq!((set.len(), held.len(), held.info.examples), (125, 5, 5));
+        assert_eq!(set.info.tokens + held.info.tokens, whole.info.tokens);
+        assert_eq!(set.info.loss_tokens + held.info.loss_tokens, whole.info.loss_tokens);
+        assert_eq!(set.inputs(), set.batch(0..125).tokens.len() as u64);
+        assert_eq!(held.inputs(), held.batch(0..5).tokens.len() as u64);
+        let example = |set: &Dataset, i: usize| set.batch([i]).tokens;
+        let mut drawn: Vec<Vec<u32>> = Vec::new();
+        for (seed, number) in [(1, 0), (1, 1), (7, 3)] {
+            let mut order = Order::new(seed, &set, number);
+            drawn.extend(order.take(0, 250).into_iter().map(|i| example(&set, i)));
+        }
+        for i in 0..5 {
+            assert!(!drawn.contains(&example(&held, i)), "{i}");
+        }
+        drawn.sort_unstable();
+        drawn.dedup();
+        assert_eq!(drawn.len(), 125);
+        // what stays keeps its order in the files
+        let mut places: Vec<Vec<u32>> = (0..130).map(|i| example(&whole, i)).collect();
+        let outside: Vec<Vec<u32>> = (0..5).map(|i| example(&held, i)).collect();
+        places.retain(|tokens| !outside.contains(tokens));
+        assert_eq!(places, (0..125).map(|i| example(&set, i)).collect::<Vec<_>>());
+    }
+    let mut set = whole.clone();
+    assert!(set.hold_out(0, None).unwrap().is_empty());
+    assert_eq!((set.len(), set.info), (130, whole.info));
+}
+
+#[test]
+fn whole_texts_are_held_out() {
+    let texts = (0..60).map(|i| vec![Piece::new("x".repeat(20 + i), true)]);
+    let mut set = Dataset::of(&texts.collect::<Vec<_>>(), &bytes(), 8);
+    let size = set.len();
+    let held = set.hold_out(usize::MAX, None).unwrap();
+    assert_eq!((held.len(), set.len()), (size / 20, size - size / 20));
+    // a window that predicts the end of a text is its last
+    let ends = |set: &Dataset| (0..set.len()).filter(|&i| set.batch([i]).targets.ends_with(&[257])).count();
+    let begins = |set: &Dataset| (0..set.len()).filter(|&i| set.batch([i]).tokens[0] == 256).count();
+    assert!(begins(&held) - ends(&held) <= 1 && ends(&set) - begins(&set) <= 1);
+    assert_eq!((begins(&held) + begins(&set), ends(&held) + ends(&set)), (60, 60));
+}

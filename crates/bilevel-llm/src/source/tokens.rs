@@ -11,6 +11,8 @@ use crate::error::ReweightError;
 
 /// The bit of a number that marks a token under the loss; token ids are below it.
 const LEARNED: u32 = 1 << 31;
+/// The bit of an end that marks an example that goes on with the record of the one before it; places of tokens are below it.
+const CONTINUED: u64 = 1 << 63;
 /// Bytes that are gathered before they are written to a scratch file.
 const PIECE: usize = 1 << 20;
 
@@ -24,7 +26,7 @@ pub struct Tokens {
 
 #[derive(Clone, Debug)]
 enum Place {
-    /// Tokens with their mark, and where each example ends in them.
+    /// Tokens with their mark, and where each example ends in them, with its own.
     Memory { tokens: Vec<u32>, ends: Vec<u64> },
     /// The same in bytes, little-endian.
     Scratch { tokens: Scratch, ends: Scratch },
@@ -56,21 +58,28 @@ impl Tokens {
         }
     }
 
-    /// Adds an example: its tokens, and whether each is under the loss.
+    /// Adds an example: its tokens, whether each is under the loss, and whether it goes on with the record of the example
+    /// before it.
     ///
     /// # Errors
     /// When a scratch file cannot be written.
-    pub fn push(&mut self, tokens: &[u32], is_learned: &[bool]) -> Result<(), ReweightError> {
+    pub fn push(
+        &mut self,
+        tokens: &[u32],
+        is_learned: &[bool],
+        is_continued: bool,
+    ) -> Result<(), ReweightError> {
+        let mark = if is_continued { CONTINUED } else { 0 };
         let marked = tokens.iter().zip(is_learned).map(|(t, &l)| if l { t | LEARNED } else { *t });
         match &mut self.place {
             Place::Memory { tokens, ends } => {
                 tokens.extend(marked);
-                ends.push(tokens.len() as u64);
+                ends.push(tokens.len() as u64 | mark);
             }
             Place::Scratch { tokens, ends } => {
                 marked.for_each(|token| tokens.waiting.extend(token.to_le_bytes()));
                 let end = (tokens.written + tokens.waiting.len() as u64) / 4;
-                ends.waiting.extend(end.to_le_bytes());
+                ends.waiting.extend((end | mark).to_le_bytes());
                 tokens.write(PIECE)?;
                 ends.write(PIECE)?;
             }
@@ -102,19 +111,36 @@ impl Tokens {
         let split = |word: u32| (word & !LEARNED, word & LEARNED != 0);
         match &self.place {
             Place::Memory { tokens, ends } => {
-                let start = if i == 0 { 0 } else { ends[i - 1] as usize };
-                tokens[start..ends[i] as usize].iter().map(|&word| split(word)).collect()
+                let place = |i: usize| (ends[i] & !CONTINUED) as usize;
+                let start = if i == 0 { 0 } else { place(i - 1) };
+                tokens[start..place(i)].iter().map(|&word| split(word)).collect()
             }
             Place::Scratch { tokens, ends } => {
                 assert!(i < self.examples, "example {i} of {}", self.examples);
                 let count = if i == 0 { 1 } else { 2 };
                 let bounds = ends.read(8 * (i as u64 + 1 - count), 8 * count as usize);
-                let bounds: Vec<u64> = bounds.as_chunks().0.iter().map(|&b| u64::from_le_bytes(b)).collect();
+                let place = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes) & !CONTINUED;
+                let bounds: Vec<u64> = bounds.as_chunks().0.iter().map(place).collect();
                 let (start, end) = (if i == 0 { 0 } else { bounds[0] }, bounds[bounds.len() - 1]);
                 let bytes = tokens.read(4 * start, 4 * (end - start) as usize);
                 bytes.as_chunks().0.iter().map(|&b| split(u32::from_le_bytes(b))).collect()
             }
         }
+    }
+
+    /// Whether an example goes on with the record of the one before it.
+    ///
+    /// # Panics
+    /// As [`Self::example`].
+    pub fn is_continued(&self, i: usize) -> bool {
+        let end = match &self.place {
+            Place::Memory { ends, .. } => ends[i],
+            Place::Scratch { ends, .. } => {
+                assert!(i < self.examples, "example {i} of {}", self.examples);
+                u64::from_le_bytes(ends.read(8 * i as u64, 8).try_into().expect("eight bytes were read"))
+            }
+        };
+        end & CONTINUED != 0
     }
 }
 
@@ -175,8 +201,8 @@ mod tests {
                     ((0..n).map(|j| (i * j) as u32).collect(), (0..n).map(|j| j % 3 == i % 3).collect())
                 })
                 .collect();
-            for (ids, learned) in &examples {
-                tokens.push(ids, learned).unwrap();
+            for (i, (ids, learned)) in examples.iter().enumerate() {
+                tokens.push(ids, learned, i % 7 > 3).unwrap();
             }
             tokens.finish().unwrap();
             assert_eq!(tokens.examples(), 3000);
@@ -184,6 +210,7 @@ mod tests {
                 let (ids, learned) = &examples[i];
                 let expected: Vec<(u32, bool)> = ids.iter().copied().zip(learned.iter().copied()).collect();
                 assert_eq!(tokens.example(i), expected, "example {i}");
+                assert_eq!(tokens.is_continued(i), i % 7 > 3, "example {i}");
             }
         }
         // the files have no names, so that nothing is left behind
@@ -195,7 +222,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut tokens = Tokens::new(Some(folder.path())).unwrap();
         for _ in 0..2000 {
-            tokens.push(&[7; 1000], &[true; 1000]).unwrap();
+            tokens.push(&[7; 1000], &[true; 1000], false).unwrap();
             let Place::Scratch { tokens, ends } = &tokens.place else { panic!("in memory") };
             assert!(tokens.waiting.capacity() <= 4 * PIECE && ends.waiting.capacity() <= 4 * PIECE);
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bilevel_llm::result::{Evaluation, ExactMatchDifference, Verdict};
+use bilevel_llm::result::{Evaluation, ExactMatchDifference, HeldOut, Verdict};
 use serde::Deserialize;
 
 use super::super::{
@@ -46,6 +46,7 @@ pub struct Source {
     pub name: String,
     #[serde(flatten)]
     pub data: Data,
+    pub held_out: Option<HeldOut>,
     pub duplicates: Option<f64>,
     pub duplicates_of_others: Option<f64>,
     pub overlap_with_validation: Option<f64>,

@@ -45,20 +45,21 @@ pub fn evaluation(outcome: &Outcome) -> Option<String> {
     let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
     let mut html = table(&headings, &rows);
     if has_sources {
-        let headings: Vec<&str> =
-            ["loss on examples of"].into_iter().chain(judged.iter().map(|(name, _)| *name)).collect();
+        let headings: Vec<&str> = ["loss on examples of", "examples"]
+            .into_iter()
+            .chain(judged.iter().map(|(name, _)| *name))
+            .collect();
         let rows: Vec<Vec<Cell>> = outcome
             .sources
             .iter()
             .enumerate()
             .map(|(i, source)| {
                 let losses = judged.iter().map(|(_, evaluation)| {
-                    evaluation
-                        .source_losses
-                        .get(i)
-                        .map_or_else(|| Cell::Text("–".into()), |loss| interval(loss, 1.0, 3))
+                    let loss = evaluation.source_losses.get(i).and_then(Option::as_ref);
+                    loss.map_or_else(|| Cell::Text("–".into()), |loss| interval(loss, 1.0, 3))
                 });
-                [Cell::Html(escape(&source.name))].into_iter().chain(losses).collect()
+                let held = source.held_out.map_or_else(|| "–".into(), |held| held.examples.to_string());
+                [Cell::Html(escape(&source.name)), Cell::Number(held)].into_iter().chain(losses).collect()
             })
             .collect();
         html += &table(&headings, &rows);
@@ -73,8 +74,10 @@ pub fn evaluation(outcome: &Outcome) -> Option<String> {
     if !baselines.is_empty() {
         html += " Differences of exact match (± one standard error) are paired over examples and seeds; one below two standard errors is no difference.";
     }
-    if has_sources {
-        html += " Losses on a source are taken on its first examples, which training may have seen.";
+    if has_sources && outcome.sources.iter().any(|source| source.held_out.is_some()) {
+        html += " Losses on a source are taken on examples of it that no model was trained on; a source of fewer than 20 has none.";
+    } else if has_sources {
+        html += " Losses on a source are those of an earlier version, on its first examples, which training may have seen.";
     }
     Some(html + "</p>\n")
 }

@@ -170,6 +170,8 @@ fn doremi_and_regmix_spend_one_budget_and_twins_are_treated_alike() {
     let (_folder, mut recipe) = folder(&["up", "noise", "twin"]);
     recipe.reweight.methods = vec![Method::DoReMi, Method::RegMix];
     recipe.reweight.proxies = 6;
+    // other examples would be held out of one twin than of the other
+    recipe.evaluate.source_examples = 0;
     let result = run(&recipe);
     spends_on_what_it_declares(&result);
     for method in &result.methods {
@@ -363,9 +365,11 @@ fn no_method_repeats_a_source_more_often_than_allowed() {
     recipe.reweight.max_epochs = Some(10.0);
     let result = run(&recipe);
     // a training token costs 3 units; at 10 passes a third of the budget for the smaller source, more than all for the other
-    let (trained, tokens) = (20_000.0 / 3.0, result.sources[1].data.tokens as f64);
+    let (trained, tokens) = (20_000.0 / 3.0, result.sources[1].trained_tokens() as f64);
     let most = 10.0 * tokens / trained;
-    assert!(most < 0.4 && result.sources[0].data.tokens as f64 > 3.0 * tokens);
+    assert!(most < 0.4 && result.sources[0].trained_tokens() as f64 > 3.0 * tokens);
+    // one of 20 examples is held out
+    assert!((tokens / result.sources[1].data.tokens as f64 - 0.95).abs() < 1e-12);
     for method in &result.methods {
         let bar = &method.weights[1];
         assert!(bar.mean <= most + 1e-12 && bar.epochs <= 10.0 + 1e-9, "{}: {bar:?}", method.method);
@@ -376,7 +380,7 @@ fn no_method_repeats_a_source_more_often_than_allowed() {
     recipe.run.out = folder.path().join("full");
     recipe.reweight.max_epochs = Some(6.0);
     let error = prepare(&recipe).unwrap_err().to_string();
-    let all: u64 = result.sources.iter().map(|source| source.data.tokens).sum();
+    let all: u64 = result.sources.iter().map(SourceInfo::trained_tokens).sum();
     let least = (1000.0 * trained / all as f64).ceil() / 1000.0;
     assert!(
         error.contains("reweight.max_epochs = 6 ") && error.contains(&format!("at least {least}")),
@@ -445,4 +449,47 @@ fn the_grid_tries_every_point_and_says_what_it_cost() {
     let seed = &result.methods[0].seeds[0];
     assert!((seed.search.as_ref().unwrap().budget - 60_000.0).abs() < 1e-9);
     assert!([vec![0.0, 1.0], vec![0.5, 0.5]].contains(&seed.weights), "{:?}", seed.weights);
+}
+
+/// Other words in the examples that are held out change what is measured on them, and no other number of any method.
+#[test]
+fn no_method_sees_what_is_held_out() {
+    let (folder, mut recipe) = folder(&["up", "noise"]);
+    fs::write(folder.path().join("up.jsonl"), lines("up", 1, 19)).unwrap();
+    recipe.run.budget = 20_000;
+    recipe.reweight.grid_step = 0.5;
+    recipe.reweight.given = Some(equal());
+    recipe.reweight.methods = Method::ALL.to_vec();
+    let held = &prepare(&recipe).unwrap().held_out[0];
+    assert_eq!(held.len(), 4);
+    let path = folder.path().join("noise.jsonl");
+    let mut text = fs::read_to_string(&path).unwrap();
+    for i in 0..held.len() {
+        let tokens = held.batch([i]).tokens;
+        let letters: String = tokens
+            .iter()
+            .filter_map(|&t| u8::try_from(t).ok())
+            .map(char::from)
+            .filter(char::is_ascii_lowercase)
+            .collect();
+        let of = |letters: &str| {
+            format!("{{\"prompt\":\"{}\",\"response\":\"{}\"}}", &letters[..2], &letters[2..])
+        };
+        assert!(text.contains(&of(&letters)), "{letters}");
+        text = text.replace(&of(&letters), &of("ABCDEFGH"));
+    }
+    let before = run(&recipe);
+    let trace = |recipe: &Recipe| fs::read(recipe.run.out.join("trace.jsonl")).unwrap();
+    let expected = trace(&recipe);
+    fs::write(&path, text).unwrap();
+    recipe.run.out = folder.path().join("other");
+    let after = run(&recipe);
+    assert!(trace(&recipe) == expected, "the held-out examples have a part in the training");
+    for (a, b) in before.methods.iter().zip(&after.methods) {
+        assert_eq!((&a.weights, &a.seeds), (&b.weights, &b.seeds), "{}", a.method);
+        let [a, b] = [a, b].map(|m| &m.evaluation.as_ref().unwrap().source_losses);
+        assert_ne!(a[0], b[0]);
+        // a source of 19 has none
+        assert_eq!((a[1], b[1]), (None, None));
+    }
 }

@@ -147,3 +147,28 @@ fn tokens_in_scratch_files_are_the_same_tokens() {
     let message = gathered(&recipe).unwrap_err().to_string();
     assert!(message.contains("/proc/no-such-folder") && message.contains("is writable"), "{message}");
 }
+
+#[test]
+fn what_is_held_out_comes_out_of_what_stayed() {
+    let (_folder, mut recipe) = folder("deduplicate = \"exact\"");
+    let all = gathered(&recipe).unwrap();
+    // 22 and 11 records stayed
+    assert_eq!(all.held_out.iter().map(Dataset::len).collect::<Vec<_>>(), [1, 0]);
+    assert_eq!(all.sources.iter().map(Dataset::len).collect::<Vec<_>>(), [21, 11]);
+    for (info, set) in all.infos.iter().zip(&all.sources) {
+        assert_eq!(info.trained_tokens(), set.info.tokens);
+        assert!(
+            info.held_out
+                .is_some_and(|held| held.examples as usize + set.len() == info.data.examples as usize)
+        );
+    }
+    assert_eq!(all.infos[1].held_out, Some(HeldOut::default()));
+
+    recipe.evaluate.source_examples = 0;
+    let whole = gathered(&recipe).unwrap();
+    assert!(whole.held_out.is_empty() && whole.infos.iter().all(|info| info.held_out.is_none()));
+    for (info, before) in whole.infos.iter().zip(&all.infos) {
+        assert_eq!(info.data, before.data);
+        assert_eq!(info.trained_tokens(), info.data.tokens);
+    }
+}
