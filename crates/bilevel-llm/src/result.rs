@@ -215,7 +215,8 @@ pub struct SeedResult {
     pub no_signal: u64,
     /// Cycles in all.
     pub cycles: u64,
-    /// Test loss of the model of the search itself (its budget went partly to the search).
+    /// Test loss of the model of the search itself (its budget went partly to the search); absent where nothing was searched, or the
+    /// weights were set only when the search had ended.
     pub online_test_loss: Option<f64>,
     /// Change of the validation loss that the method expected of its weights in place of the starting ones, before a model was trained
     /// with them; absent of a method without such an estimate.

@@ -35,7 +35,7 @@ const WEIGHTS: &str = r#"{
   "methods": [
     {"method": "hg-ms", "test_loss": 1.5, "test_loss_sd": 0.02,
      "weights": [{"mean": 0.8, "sd": 0.05, "epochs": 1.6}, {"mean": 0.2, "sd": 0.05, "epochs": 0.2}],
-     "seeds": [{"seed": 1, "weights": [0.75, 0.25], "no_signal": 1, "cycles": 4, "test_loss": 1.48, "test_accuracy": 0.5, "validation_loss": 1.4, "online_test_loss": null,
+     "seeds": [{"seed": 1, "weights": [0.75, 0.25], "no_signal": 1, "cycles": 4, "test_loss": 1.48, "test_accuracy": 0.5, "validation_loss": 1.4, "online_test_loss": 1.55,
        "search": {"budget": 30000, "spent": 29900, "steps": 10, "weights": {"training": 3, "evaluation": 1, "gradient": 3, "gauss_newton": 6, "directional": 2}, "entries": [{"entry": "training", "tokens": 9000, "weight": 3, "units": 27000}, {"entry": "final evaluation", "tokens": 1000, "weight": 0, "units": 0}]},
        "retraining": {"budget": 30000, "spent": 30000, "steps": 12, "weights": {"training": 3, "evaluation": 1, "gradient": 3, "gauss_newton": 6, "directional": 2}, "entries": [{"entry": "training", "tokens": 10000, "weight": 3, "units": 30000}]}}]},
     {"method": "uniform", "test_loss": 1.7, "test_loss_sd": null,
@@ -114,6 +114,24 @@ fn a_reweighting_report_has_every_part_and_stands_alone() {
     assert!(html.contains("2 of 6 cycles over all seeds had no signal"));
     assert!(html.contains("class=\"mark\""), "cycles without signal are marked");
     assert!(html.contains("prefers-color-scheme: dark") && html.contains("@media print"));
+}
+
+#[test]
+fn weights_that_are_set_after_the_search_are_on_no_way() {
+    let files = |weights: &str| drawn(&[("weights.json", weights), ("trace.jsonl", &trace())]);
+    let moved = files(WEIGHTS);
+    assert!(moved.contains("Weights over time, hg-ms") && moved.contains("from the start: uniform."));
+    assert!(!moved.contains("Weights set when the search had ended"));
+    // a second method whose search is traced, and whose model was not trained with the weights that it found
+    let mut result: serde_json::Value = serde_json::from_str(WEIGHTS).unwrap();
+    let mut other = result["methods"][0].clone();
+    other["method"] = "trials".into();
+    other["seeds"][0]["online_test_loss"] = serde_json::Value::Null;
+    result["methods"].as_array_mut().unwrap().push(other);
+    let trace = trace() + &trace().replace("hg-ms", "trials");
+    let both = drawn(&[("weights.json", &result.to_string()), ("trace.jsonl", &trace)]);
+    assert!(both.contains("Weights over time, hg-ms") && !both.contains("Weights over time, trials"));
+    assert!(both.contains("Weights set when the search had ended: trials."));
 }
 
 #[test]

@@ -14,14 +14,17 @@ use super::{
     data::{Certificate, Outcome, Row},
 };
 
-/// Methods whose search tries one mixture after another: their weights lie on no way.
-const TRIALS: [&str; 2] = ["grid", "regmix"];
-
 pub fn weights_over_time(outcome: &Outcome, rows: &[Row]) -> String {
     let mut html = String::new();
+    let (mut set_at_the_end, mut fixed) = (Vec::new(), Vec::new());
     for method in &outcome.methods {
         let search = part(rows, &method.method, SEARCH);
-        if search.is_empty() || TRIALS.contains(&method.method.as_str()) {
+        if search.is_empty() {
+            fixed.push(method.method.as_str());
+            continue;
+        }
+        if !method.moved_weights() {
+            set_at_the_end.push(method.method.as_str());
             continue;
         }
         let series = outcome.sources.iter().enumerate().map(|(i, source)| {
@@ -39,22 +42,15 @@ pub fn weights_over_time(outcome: &Outcome, rows: &[Row]) -> String {
         html +=
             &figure(&chart.svg(), "Line: mean over the seeds; band: one standard deviation over the seeds.");
     }
-    let fixed: Vec<&str> = outcome
-        .methods
-        .iter()
-        .filter(|m| part(rows, &m.method, SEARCH).is_empty() && !TRIALS.contains(&m.method.as_str()))
-        .map(|m| m.method.as_str())
-        .collect();
     if html.is_empty() {
         return paragraph("No method moved its weights, or the trace is missing.");
     }
-    let trials = outcome.methods.iter().map(|m| m.method.as_str()).filter(|m| TRIALS.contains(m));
-    let trials: Vec<&str> = trials.collect();
-    if !trials.is_empty() {
-        html += &paragraph(&format!("Mixtures tried one after another: {}.", trials.join(", ")));
-    }
-    if !fixed.is_empty() {
-        html += &paragraph(&format!("Fixed weights from the start: {}.", fixed.join(", ")));
+    for (words, methods) in
+        [("Weights set when the search had ended", set_at_the_end), ("Fixed weights from the start", fixed)]
+    {
+        if !methods.is_empty() {
+            html += &paragraph(&format!("{words}: {}.", methods.join(", ")));
+        }
     }
     html
 }

@@ -92,6 +92,7 @@ pub struct PerSeed {
     pub retraining: Option<Ledger>,
     pub no_signal: u64,
     pub cycles: u64,
+    pub online_test_loss: Option<f64>,
     pub predicted_change: Option<f64>,
     pub validation_loss: Option<f64>,
     pub test_loss: Option<f64>,
@@ -183,6 +184,14 @@ impl Outcome {
     }
     pub fn comparison(&self, method: &str, baseline: &str) -> Option<&Comparison> {
         self.comparisons.iter().find(|c| c.method == method && c.baseline == baseline)
+    }
+}
+
+impl PerMethod {
+    /// Whether the search went from weights to weights with one model in training, so that the weights lie on a way; the search for
+    /// others tries mixtures, or measures, and sets the weights when it has ended.
+    pub fn moved_weights(&self) -> bool {
+        self.seeds.iter().any(|seed| seed.online_test_loss.is_some())
     }
 }
 
