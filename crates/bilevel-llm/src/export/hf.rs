@@ -15,13 +15,10 @@ pub(super) fn files(mixture: &Mixture) -> Result<Vec<(&'static str, String)>, Ex
     );
     for part in &mixture.parts {
         let files: Vec<String> = part.paths.iter().map(|path| quoted_path(path)).collect();
-        let texts = part.paths.iter().filter(|path| is_text(path)).count();
-        if texts > 0 && texts < part.paths.len() {
-            let problem = "it mixes plain text with JSON";
-            return Err(part.unreadable(Target::Hf, problem, "make two sources of it"));
-        }
+        part.require_records(Target::Hf)?;
+        let is_text = part.paths.iter().any(|path| is_text(path));
         // Documents are separated by blank lines, as the run read them.
-        let (kind, options) = if texts > 0 { ("text", ", sample_by=\"paragraph\"") } else { ("json", "") };
+        let (kind, options) = if is_text { ("text", ", sample_by=\"paragraph\"") } else { ("json", "") };
         let _ = writeln!(
             python,
             "        # {}\n        source({}, [{}], {}, {}{options}),",

@@ -94,7 +94,7 @@ pub enum ExportError {
     },
     /// A file of the run's data cannot be read.
     #[error(
-        "{cause}. The recipe changed the records of a source, so that the files are needed to write them; run where they are"
+        "{cause}. The trainer needs records that are not in the files as they are, so that the files are read to write them; run where they are"
     )]
     Data {
         /// What is wrong with it.
@@ -223,7 +223,7 @@ pub struct Mixture {
 
 /// Writes a run's mixture for a trainer into a folder, which is made if absent; returns the files. `method` is the
 /// bilevel one when absent, or the first that ran. Sources whose records the recipe changed (duplicates and overlaps left out, answers
-/// shuffled, pairs written as conversations) are written as files of records beside it.
+/// shuffled, pairs written as conversations), and plain text that the trainer does not read, are written as files of records beside it.
 ///
 /// # Errors
 /// [`ExportError`].
@@ -502,14 +502,26 @@ impl Part {
     fn unreadable(&self, target: Target, problem: &str, remedy: &'static str) -> ExportError {
         ExportError::Unreadable { target, source_name: self.name.clone(), problem: problem.into(), remedy }
     }
-    /// Fails for plain text, which trainers cut by lines and not by documents.
+    /// Whether it has plain text that the trainer does not read, or would cut by lines and not by documents.
+    fn is_text_unread(&self, target: Target) -> bool {
+        let is_text = |path: &PathBuf| is_text(path);
+        match target {
+            Target::Axolotl | Target::LlamaFactory | Target::Nemo => self.paths.iter().any(is_text),
+            // reads documents, but not among records
+            Target::Hf => self.paths.iter().any(is_text) && !self.paths.iter().all(is_text),
+        }
+    }
+    /// Fails for plain text that the trainer does not read.
     fn require_records(&self, target: Target) -> Result<(), ExportError> {
-        if self.paths.iter().any(|path| is_text(path)) {
-            let problem = "it is plain text, which the trainer would cut by lines instead of documents";
+        if self.is_text_unread(target) {
+            let problem = match target {
+                Target::Hf => "it mixes plain text with JSON",
+                _ => "it is plain text, which the trainer would cut by lines instead of documents",
+            };
             return Err(self.unreadable(
                 target,
                 problem,
-                "make it a JSONL file with a field `text` and run on that",
+                "export it from the run's folder, which writes its documents as records",
             ));
         }
         Ok(())

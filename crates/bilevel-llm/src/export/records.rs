@@ -15,9 +15,9 @@ use crate::{
     source::{Piece, Reader, Record, Sieve},
 };
 
-/// Writes `data/NAME.jsonl` for every source of the mixture whose records the recipe changed: some were left out as duplicates or overlaps,
-/// answers were shuffled, or prompts and responses were written as conversations. The parts of the mixture then name these files. Returns
-/// them.
+/// Writes `data/NAME.jsonl` for every source of the mixture whose records the recipe changed (some were left out as duplicates or overlaps,
+/// answers were shuffled, or prompts and responses were written as conversations), and for plain text that the trainer does not read. The
+/// parts of the mixture then name these files. Returns them.
 ///
 /// # Errors
 /// When a file cannot be read or written, or is not what the run read.
@@ -36,7 +36,10 @@ pub(super) fn write(
         let part = mixture.parts.iter_mut().find(|part| part.name == spec.name);
         remade.push(match part {
             Some(part) => {
-                let changes = changes(&spec.data, &info.data, &part.fields);
+                let mut changes = changes(&spec.data, &info.data, &part.fields);
+                if part.is_text_unread(target) {
+                    changes.push("one for each document of its plain text".into());
+                }
                 (!changes.is_empty()).then(|| Writer::new(part, &spec.data, &changes, out)).transpose()?
             }
             None => None,

@@ -441,6 +441,41 @@ response = "r"
     }
 
     #[test]
+    fn of_plain_text_are_written_for_trainers_that_do_not_read_it() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("more.jsonl"), lines(&[json!({"text": "more"})])).unwrap();
+        let (others, _) = RECIPE.split_once("[data]").unwrap();
+        let (_, sets) = RECIPE.split_once("[validation]").unwrap();
+        let sources = "[[source]]\nname = \"half\"\npath = [\"text.txt\", \"more.jsonl\"]\n[[source]]\nname = \"text\"\npath = \"text.txt\"\nskip = 1\n";
+        run(folder.path(), &format!("{others}{sources}[validation]{sets}"));
+        let text = |text: &str| json!({ "text": text });
+        let documents = [
+            text("A text of some words.\n"),
+            text("a  text of some words.\n"),
+            text("Another one, of others.\n"),
+        ];
+        for target in Target::ALL {
+            let out = folder.path().join(target.name());
+            let written = write(&folder.path().join("run"), target, None, &out).unwrap();
+            let data = |name: &str| out.join("data").join(name);
+            assert_eq!(records(&data("half.jsonl")), [&documents[..], &[text("more")]].concat());
+            let all: String = written.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+            // documents that are alone are read where they are by one trainer
+            let is_read = target == Target::Hf;
+            assert_eq!(written.contains(&data("text.jsonl")), !is_read, "{target}");
+            let original = absolute(&folder.path().join("text.txt"));
+            assert_eq!(all.contains(&quoted_path(&original)), is_read, "{target}: {all}");
+            let note = "data/half.jsonl holds its records as the run used them: one for each document of its plain text";
+            assert!(all.contains(note), "{target}: {all}");
+            if !is_read {
+                // the skipped one is not among them
+                assert_eq!(records(&data("text.jsonl")), documents[1..]);
+                assert!(!all.contains("train[1:"), "{target}: {all}");
+            }
+        }
+    }
+
+    #[test]
     fn are_refused_when_the_files_are_others_or_gone() {
         let folder = tempfile::tempdir().unwrap();
         run(folder.path(), RECIPE);
