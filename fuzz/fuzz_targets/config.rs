@@ -3,6 +3,4 @@
 
 use libfuzzer_sys::fuzz_target;
 
-mod sound;
-
-fuzz_target!(|bytes: &[u8]| sound::load_with("config.json", bytes));
+fuzz_target!(|bytes: &[u8]| bilevel_fuzz::load_with("config.json", bytes));

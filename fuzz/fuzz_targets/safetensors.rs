@@ -3,6 +3,4 @@
 
 use libfuzzer_sys::fuzz_target;
 
-mod sound;
-
-fuzz_target!(|bytes: &[u8]| sound::load_with("model.safetensors", bytes));
+fuzz_target!(|bytes: &[u8]| bilevel_fuzz::load_with("model.safetensors", bytes));

@@ -11,17 +11,14 @@ use std::{
 use bilevel::rng::Stream;
 use bilevel_llm::{
     PretrainedModel, Recipe,
-    model::{Decoder, ModelSizes},
-    pretrained::{Header, HeaderError, save},
-    recipe::TokenizerSpec,
-    tokenizer::Tokenizer,
+    model::Family,
+    pretrained::{Header, HeaderError},
 };
 use peak_alloc::PeakAlloc;
 
-#[path = "../src/pretrained/gguf/test_file.rs"]
-mod test_file;
+mod sound;
 
-use test_file::TestFile;
+use sound::RECIPE;
 
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
@@ -82,56 +79,6 @@ fn spoilt(good: &[u8], header: usize, stream: &mut Stream) -> Vec<u8> {
     bytes
 }
 
-/// A small Llama with every key and tensor that a model has.
-fn gguf() -> TestFile {
-    let printable = |b: u32| matches!(b, 0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF);
-    let mut free = 0x100;
-    let mut tokens: Vec<String> = (0..256)
-        .map(|b| {
-            let letter = if printable(b) { b } else { free };
-            free += u32::from(!printable(b));
-            char::from_u32(letter).expect("letters below U+0200").to_string()
-        })
-        .collect();
-    tokens.extend(["th".to_owned(), "<|end|>".to_owned()]);
-    let tokens: Vec<&str> = tokens.iter().map(String::as_str).collect();
-    let mut kinds = vec![1; 258];
-    kinds[257] = 3;
-    let mut file = TestFile::default()
-        .text("general.architecture", "llama")
-        .number("llama.block_count", 1)
-        .number("llama.embedding_length", 4)
-        .number("llama.attention.head_count", 2)
-        .number("llama.attention.head_count_kv", 1)
-        .number("llama.feed_forward_length", 6)
-        .number("llama.context_length", 16)
-        .float("llama.attention.layer_norm_rms_epsilon", 1e-5)
-        .text("tokenizer.ggml.model", "gpt2")
-        .text("tokenizer.ggml.pre", "smollm")
-        .texts("tokenizer.ggml.tokens", &tokens)
-        .numbers("tokenizer.ggml.token_type", &kinds)
-        .texts("tokenizer.ggml.merges", &["t h"])
-        .number("tokenizer.ggml.eos_token_id", 257)
-        .text("tokenizer.chat_template", "{{ messages[0].content }}");
-    for (name, shape) in [
-        ("token_embd", &[258, 4][..]),
-        ("blk.0.attn_norm", &[4]),
-        ("blk.0.attn_q", &[4, 4]),
-        ("blk.0.attn_k", &[2, 4]),
-        ("blk.0.attn_v", &[2, 4]),
-        ("blk.0.attn_output", &[4, 4]),
-        ("blk.0.ffn_norm", &[4]),
-        ("blk.0.ffn_gate", &[6, 4]),
-        ("blk.0.ffn_up", &[6, 4]),
-        ("blk.0.ffn_down", &[4, 6]),
-        ("output_norm", &[4]),
-    ] {
-        let values = vec![0.5; shape.iter().product()];
-        file = file.tensor(&format!("{name}.weight"), shape, &values);
-    }
-    file
-}
-
 /// Bytes before the numbers of the tensors.
 fn header_of(file: &[u8]) -> usize {
     let header = Header::read(file, file.len() as u64).unwrap();
@@ -141,7 +88,7 @@ fn header_of(file: &[u8]) -> usize {
 #[test]
 fn spoilt_gguf_headers_are_answered() {
     let _turn = turn();
-    let good = gguf().bytes();
+    let good = sound::gguf(Family::Llama).bytes();
     let end = header_of(&good);
     let mut stream = Stream::new(1, 0);
     let mut refused = 0;
@@ -191,7 +138,7 @@ fn spoilt_gguf_files_are_answered() {
     let _turn = turn();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
-    let good = gguf().bytes();
+    let good = sound::gguf(Family::Llama).bytes();
     let end = header_of(&good);
     fs::write(&path, &good).unwrap();
     assert!(load("the sound file", &path, good.len()));
@@ -207,11 +154,7 @@ fn spoilt_gguf_files_are_answered() {
 fn spoilt_hugging_face_folders_are_answered() {
     let _turn = turn();
     let folder = tempfile::tempdir().unwrap();
-    let sizes =
-        ModelSizes { layers: 1, width: 4, heads: 2, kv_heads: 1, ffn: 6, context: 16, rope_base: 1e4 };
-    let tokenizer = Tokenizer::new(&TokenizerSpec::Bytes, std::iter::empty::<&str>()).unwrap();
-    let decoder = Decoder::new(sizes, tokenizer.vocabulary());
-    save(folder.path(), &decoder, &vec![0.5; decoder.parameters()], &tokenizer, None).unwrap();
+    sound::hugging_face(folder.path(), Family::Llama);
     let files = ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"]
         .map(|name| (name, fs::read(folder.path().join(name)).unwrap()));
     let total: usize = files.iter().map(|(_, bytes)| bytes.len()).sum();
@@ -230,48 +173,6 @@ fn spoilt_hugging_face_folders_are_answered() {
         fs::write(folder.path().join(name), good).unwrap();
     }
 }
-
-/// A recipe with a key of each kind.
-const RECIPE: &str = r#"
-[run]
-budget = 1000
-seeds = [1, 2]
-out = "runs/a"
-[data]
-deduplicate = "near"
-similarity = 0.7
-[[source]]
-name = "a"
-path = ["a.jsonl", "b.txt"]
-prompt = "q"
-response = "r"
-skip = 3
-[[source]]
-name = "b"
-path = "b.jsonl"
-template = "{x}"
-response = "r"
-[validation]
-path = "v.jsonl"
-take = 10
-[test]
-path = "t.jsonl"
-[evaluate]
-exact_match = 3
-answer = "boxed"
-[model]
-layers = 2
-width = 16
-heads = 2
-[tokenizer]
-kind = "bpe"
-vocabulary = 300
-[reweight]
-methods = ["hg-ms", "uniform"]
-step = { reach = 2.0 }
-damping = 0.5
-initial = { a = 0.5, b = 0.5 }
-"#;
 
 #[test]
 fn spoilt_recipes_are_answered() {
