@@ -1,7 +1,7 @@
-//! Writes sound files into `fuzz/corpus/TARGET`, where `cargo fuzz run TARGET` begins. Small ones: a mutation then hits something that
-//! matters.
+//! Writes sound files into `fuzz/corpus/TARGET`, where `cargo fuzz run TARGET` begins, and their words into `fuzz/corpus/TARGET.dict`.
+//! Small files: a mutation then hits something that matters.
 
-use std::{error::Error, fs, path::Path};
+use std::{collections::BTreeSet, error::Error, fs, path::Path};
 
 use bilevel_llm::{Recipe, model::Family};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -74,5 +74,22 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
         }
     }
+    for target in ["config", "gguf", "recipe", "safetensors"] {
+        let mut words = BTreeSet::new();
+        for entry in fs::read_dir(corpus.join(target))? {
+            words.extend(words_of(&fs::read(entry?.path())?));
+        }
+        let lines: String = words.iter().flat_map(|word| ["\"", word, "\"\n"]).collect();
+        fs::write(corpus.join(target).with_extension("dict"), lines)?;
+    }
     Ok(())
+}
+
+/// Names of keys and values: runs of three to forty letters, digits, and what joins them.
+fn words_of(bytes: &[u8]) -> Vec<String> {
+    bytes
+        .split(|b| !(b.is_ascii_alphanumeric() || b"_.-".contains(b)))
+        .filter(|word| (3..=40).contains(&word.len()))
+        .map(|word| String::from_utf8_lossy(word).into_owned())
+        .collect()
 }
