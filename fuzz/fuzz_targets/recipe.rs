@@ -8,7 +8,9 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
     if let Ok(recipe) = Recipe::parse(text, Path::new("")) {
-        // what was accepted is accepted again
-        Recipe::parse(&recipe.to_toml(), Path::new("")).expect("a recipe that was written is read");
+        // what was accepted is accepted again, and is the same
+        let again =
+            Recipe::parse(&recipe.to_toml(), Path::new("")).expect("a recipe that was written is read");
+        assert_eq!(again, recipe);
     }
 });
