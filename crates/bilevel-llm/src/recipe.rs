@@ -27,7 +27,7 @@ pub use method::Method;
 pub use model::{ModelPreset, ModelSpec, TokenizerSpec};
 pub(crate) use reweight::grid_points;
 pub use reweight::{Damping, ReweightSpec, Upper, UpperStep};
-pub use settings::{F2baSpec, LessSpec, OdmSpec, ScaleBioSpec};
+pub use settings::{F2baSpec, LessSpec, OdmSpec, RegMixSpec, Regression, ScaleBioSpec};
 pub use train::{Optimizer, TrainSpec};
 pub use tune::TuneSpec;
 

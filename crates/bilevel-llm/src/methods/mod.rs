@@ -6,6 +6,7 @@
 
 mod adam;
 mod alignment;
+mod boosting;
 mod damped;
 mod doremi;
 mod estimate;

@@ -6,7 +6,7 @@ use bilevel::ConfigError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{F2baSpec, Given, LessSpec, Method, OdmSpec, ScaleBioSpec, need};
+use super::{F2baSpec, Given, LessSpec, Method, OdmSpec, RegMixSpec, ScaleBioSpec, is_default, need};
 
 /// `[reweight]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -60,6 +60,9 @@ pub struct ReweightSpec {
     pub given: Option<Given>,
     /// Models that the method `regmix` trains out of its budget, at least one more than there are sources.
     pub proxies: usize,
+    /// Of the method `regmix`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub regmix: RegMixSpec,
     /// Of the methods `scalebio` and `scalebio-released`.
     pub scalebio: ScaleBioSpec,
     /// Of the method `odm`.
@@ -94,6 +97,7 @@ impl Default for ReweightSpec {
             exponent: 0.5,
             given: None,
             proxies: 12,
+            regmix: RegMixSpec::default(),
             scalebio: ScaleBioSpec::default(),
             odm: OdmSpec::default(),
             f2ba: F2baSpec::default(),
@@ -225,6 +229,7 @@ impl ReweightSpec {
         }
         if method != Method::RegMix {
             read.proxies = standard.proxies;
+            read.regmix = standard.regmix;
         }
         if !matches!(method, Method::ScaleBio | Method::ScaleBioReleased) {
             read.scalebio = standard.scalebio;
@@ -369,6 +374,9 @@ impl ReweightSpec {
             self.proxies,
             &format!("at least one more than the {k} sources, or a line does not fit"),
         )?;
+        if self.methods.contains(&Method::RegMix) {
+            self.regmix.validate(self.proxies)?;
+        }
         if let Some(Given::Weights(initial)) = &self.initial {
             need_start("reweight.initial", initial, names)?;
         }

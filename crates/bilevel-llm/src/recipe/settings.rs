@@ -130,6 +130,65 @@ impl F2baSpec {
     }
 }
 
+/// `[reweight.regmix]`; see also `reweight.proxies`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RegMixSpec {
+    /// How the losses of the proxies are regressed on their mixtures.
+    pub regression: Regression,
+    /// Proxies in a leaf of a tree, at least.
+    pub leaf: usize,
+}
+
+/// A regression of losses on mixtures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Regression {
+    /// Of the logarithm, linearly: a dozen proxies are enough.
+    Linear,
+    /// Of the logarithm, by boosted trees: sources that help together only are seen, from about a hundred proxies on.
+    Trees,
+}
+
+impl Default for RegMixSpec {
+    /// The line, since a dozen proxies, which is what a budget usually pays for, make no tree; leaves as in the paper's released
+    /// code (the default of `LightGBM`).
+    fn default() -> Self {
+        Self { regression: Regression::Linear, leaf: 20 }
+    }
+}
+
+impl RegMixSpec {
+    /// Of so many proxies those that say when enough trees are grown: an eighth, as in the paper's released code (128 of 1,000).
+    pub fn judges(proxies: usize) -> usize {
+        proxies.div_ceil(8)
+    }
+
+    /// The fewest proxies of which a tree can have two leaves: n − ⌈n/8⌉ = ⌊7n/8⌋ is at least 2 · `leaf`.
+    pub fn least_proxies(&self) -> usize {
+        self.leaf.saturating_mul(16).div_ceil(7)
+    }
+
+    pub(super) fn validate(&self, proxies: usize) -> Result<(), ConfigError> {
+        need(
+            self.leaf > 0,
+            "reweight.regmix.leaf",
+            self.leaf,
+            "at least 1, usually 20, fewer for few proxies",
+        )?;
+        let least = self.least_proxies();
+        need(
+            self.regression == Regression::Linear || proxies >= least,
+            "reweight.proxies",
+            proxies,
+            &format!(
+                "at least {least} for trees with {} proxies in a leaf; give more proxies, a smaller reweight.regmix.leaf, or regression = \"linear\"",
+                self.leaf
+            ),
+        )
+    }
+}
+
 /// `[reweight.less]`; the defaults are the paper's (arXiv 2402.04333).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

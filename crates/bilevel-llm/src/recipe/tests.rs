@@ -139,6 +139,21 @@ fn values_out_of_range_name_field_value_and_remedy() {
         ),
         (
             "budget = 1000",
+            "budget = 10\n[reweight]\nmethods = [\"regmix\"]\nproxies = 45\nregmix = { regression = \"trees\" }",
+            vec!["reweight.proxies = 45", "at least 46", "reweight.regmix.leaf", "\"linear\""],
+        ),
+        (
+            "budget = 1000",
+            "budget = 10\n[reweight]\nmethods = [\"regmix\"]\nregmix = { leaf = 0 }",
+            vec!["reweight.regmix.leaf = 0", "at least 1"],
+        ),
+        (
+            "budget = 1000",
+            "budget = 10\n[reweight]\nregmix = { regression = \"forest\" }",
+            vec!["forest", "Known here: linear, trees"],
+        ),
+        (
+            "budget = 1000",
             "budget = 10\n[reweight.less]\ncheckpoints = 0",
             vec!["reweight.less.checkpoints = 0", "usually 4"],
         ),

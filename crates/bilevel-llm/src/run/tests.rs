@@ -205,11 +205,12 @@ fn a_chain_does_not_belong_to_a_recipe_that_changes_what_its_method_reads() {
         assert_ne!(identity(method, same), identity(method, |r| r.reweight.cycle += 1), "{method}");
         assert_eq!(identity(method, same), identity(method, |r| r.run.seeds.push(9)), "{method}");
     }
-    let of_one: [(Change, &[Method]); 8] = [
+    let of_one: [(Change, &[Method]); 9] = [
         (|r| r.reweight.grid_step = 0.5, &[Method::Grid]),
         (|r| r.reweight.exponent = 0.9, &[Method::Temperature]),
         (|r| r.reweight.given = Some(Given::Weights([].into())), &[Method::Given]),
         (|r| r.reweight.proxies += 1, &[Method::RegMix]),
+        (|r| r.reweight.regmix.leaf += 1, &[Method::RegMix]),
         (|r| r.reweight.scalebio.alpha *= 2.0, &[Method::ScaleBio, Method::ScaleBioReleased]),
         (|r| r.reweight.odm.smoothing /= 2.0, &[Method::Odm]),
         (|r| r.reweight.f2ba.lambda *= 2.0, &[Method::F2ba]),
