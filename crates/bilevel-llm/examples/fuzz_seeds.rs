@@ -24,6 +24,15 @@ const FORMATS: [(&str, u32, usize, usize); 11] = [
     ("q6_k", 14, 256, 210),
 ];
 
+/// Ways to stretch a context, with their settings in a `config.json`.
+const SCALINGS: [(&str, &str); 2] = [
+    ("linear", r#""factor": 2.0"#),
+    (
+        "llama3",
+        r#""factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8"#,
+    ),
+];
+
 fn main() -> Result<(), Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let corpus = root.join("fuzz/corpus");
@@ -47,8 +56,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         let folder = corpus.join("folder");
         sound::hugging_face(&folder, family);
-        put("config", name, &fs::read(folder.join("config.json"))?)?;
+        let config = fs::read_to_string(folder.join("config.json"))?;
+        put("config", name, config.as_bytes())?;
         if family == Family::Llama {
+            for (scaling, numbers) in SCALINGS {
+                let stretched = format!(r#""rope_scaling": {{"rope_type": "{scaling}", {numbers}}}"#);
+                let config = config.replace(r#""rope_scaling": null"#, &stretched);
+                put("config", &format!("{name}-{scaling}"), config.as_bytes())?;
+            }
             let tensors = fs::read(folder.join("model.safetensors"))?;
             let tensors = SafeTensors::deserialize(&tensors)?;
             for (format, width) in [(Dtype::F32, 4), (Dtype::F16, 2), (Dtype::BF16, 2)] {
