@@ -37,7 +37,7 @@ const TREES: Growth = Growth { trees: 1000, rate: 0.01, leaves: 31, least: 20, p
 /// The regression is one of the paper's two: linear, or of boosted trees ([`Regression`]), which the paper prefers with its 512 proxies.
 ///
 /// Where the paper differs: its proxies are small models with a budget of their own, here they are the recipe's model and share
-/// one budget; what is regressed is the logarithm of the loss, linearly with a ridge; trees are grown as [`Boosted`] says instead of
+/// one budget; what is regressed is the logarithm of the loss, linearly with a ridge; trees are grown as `boosting.rs` says instead of
 /// by `LightGBM`, and as in the released code (1,000 trees at a rate of 0.01, 31 leaves of 20 proxies at least, an eighth of the
 /// proxies to end the growth) but for the proxies in a leaf, which the recipe may set; it simulates a million mixtures around the
 /// sources' sizes, here ten thousand of the whole simplex. The validation loss is that of as many of the first examples as a quarter of a
