@@ -49,10 +49,10 @@ impl Damped<'_> {
         let mut direction = vec![0.0; n];
         self.turn(&mut direction, b, 0.0);
         let mut v = Vec::new();
+        let is_solved = |square: f64| square <= TOLERANCE * TOLERANCE * begun;
         let mut status = LinearStatus::OutOfIterations;
         for _ in 0..self.steps {
-            if square <= TOLERANCE * TOLERANCE * begun {
-                status = LinearStatus::Solved;
+            if is_solved(square) {
                 break;
             }
             spare.clear();
@@ -78,7 +78,7 @@ impl Damped<'_> {
             add(&mut v, step, &direction);
             self.turn(&mut direction, b, square / before);
         }
-        if square <= TOLERANCE * TOLERANCE * begun {
+        if is_solved(square) {
             status = LinearStatus::Solved;
         }
         let residual = if begun > 0.0 { (square / begun).sqrt() } else { 0.0 };

@@ -12,8 +12,6 @@ pub struct Session<'a, T> {
     decoder: &'a Decoder,
     y: Weights<'a, T>,
     work: Workspace<T>,
-    /// The normed last rows.
-    last: Vec<T>,
 }
 
 /// One sequence that grows: what a session needs of the tokens read so far.
@@ -45,7 +43,7 @@ impl<'a, T: Real> Session<'a, T> {
     /// A session with this model.
     pub fn new(decoder: &'a Decoder, y: impl Into<Weights<'a, T>>, threads: usize) -> Self {
         let work = decoder.workspace().with_threads(threads);
-        Self { decoder, y: y.into(), work, last: Vec::new() }
+        Self { decoder, y: y.into(), work }
     }
 
     /// A sequence of which nothing was read, with room for so many tokens; it grows beyond them at a cost.
@@ -100,17 +98,17 @@ impl<'a, T: Real> Session<'a, T> {
             self.decoder.finish_block(self.y, block, &mut w.residual, c, engine);
         }
         let width = a.sizes.width;
-        self.last.clear();
+        w.packed.clear();
         let mut end = 0;
         for (_, new) in news.iter() {
             end += new.len();
-            self.last.extend_from_slice(&w.residual[(end - 1) * width..end * width]);
+            w.packed.extend_from_slice(&w.residual[(end - 1) * width..end * width]);
         }
-        let normed = sized(&mut w.head_input, self.last.len());
+        let normed = sized(&mut w.head_input, w.packed.len());
         self.decoder.normalise(
             self.y,
             &self.decoder.places.final_norm,
-            &self.last,
+            &w.packed,
             normed,
             &mut w.packed_norm,
         );

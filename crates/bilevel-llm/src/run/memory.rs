@@ -15,20 +15,21 @@ use crate::{
 /// Draws by which the largest batch of a size is estimated.
 const DRAWS: u64 = 16;
 
-/// The largest of some batches of this size.
-fn largest(set: &Dataset, count: usize) -> BatchShape {
+/// The largest of what some batches of this size go through the model as.
+fn largest(
+    set: &Dataset,
+    count: usize,
+    shapes: impl Fn(&Dataset, Vec<usize>) -> Vec<BatchShape>,
+) -> BatchShape {
     let mut order = Order::new(0, set, 0);
     (0..DRAWS)
-        .map(|draw| BatchShape::of(&set.batch(order.take(draw * count as u64, count))))
+        .flat_map(|draw| shapes(set, order.take(draw * count as u64, count)))
         .fold(BatchShape::default(), BatchShape::max)
 }
 
-/// The largest part of some batches of this size that a method passes in parts.
-fn largest_part(setting: &Setting, set: &Dataset, count: usize) -> BatchShape {
-    let mut order = Order::new(0, set, 0);
-    (0..DRAWS)
-        .flat_map(|draw| Drawn::of(setting, set, order.take(draw * count as u64, count)).shapes())
-        .fold(BatchShape::default(), BatchShape::max)
+/// A batch as it is.
+fn whole(set: &Dataset, examples: Vec<usize>) -> Vec<BatchShape> {
+    vec![BatchShape::of(&set.batch(examples))]
 }
 
 /// Bytes of a run at its peak.
@@ -118,13 +119,14 @@ fn passes(setting: &Setting) -> u64 {
     let most = |of: &dyn Fn(&Dataset) -> BatchShape| {
         setting.sources.iter().map(of).fold(BatchShape::default(), BatchShape::max)
     };
-    let of_sources = |count: usize| most(&|source| largest_part(setting, source, count));
+    let in_parts = |set: &Dataset, examples| Drawn::of(setting, set, examples).shapes();
+    let of_sources = |count: usize| most(&|source| largest(source, count, in_parts));
     let declares = |entry: Entry| spec.methods.iter().any(|&m| methods::entries(m).contains(&entry));
-    let mut differentiated = most(&|source| largest(source, train.part()));
+    let mut differentiated = most(&|source| largest(source, train.part(), whole));
     let mut tangent = 0;
     if declares(Entry::ValidationGradient) {
         // hypergradients go by halves
-        let part = largest_part(setting, &setting.validation, spec.validation_batch.div_ceil(2));
+        let part = largest(&setting.validation, spec.validation_batch.div_ceil(2), in_parts);
         differentiated = differentiated.max(part);
     }
     if declares(Entry::GaussNewton) {
@@ -132,7 +134,7 @@ fn passes(setting: &Setting) -> u64 {
         differentiated = differentiated.max(curved);
         tangent = setting.tangent_numbers(curved);
     }
-    let scored = [&setting.validation, &setting.test].map(|set| largest(set, AT_ONCE.min(set.len())));
+    let scored = [&setting.validation, &setting.test].map(|set| largest(set, AT_ONCE.min(set.len()), whole));
     let scored = scored[0].max(scored[1]);
     let read = if declares(Entry::Directional) {
         scored.max(of_sources(spec.source_batch.div_ceil(2)))
